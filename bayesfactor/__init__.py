@@ -1,0 +1,59 @@
+"""bayesfactor: Bayesian asset-pricing factor models.
+
+The public names load on first use, so that ``import bayesfactor`` and ``bayesfactor --help`` do not import JAX.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+__version__ = _version("bayesfactor")
+
+_HOME = {
+    "Panel": "bayesfactor.panel",
+    "read_frame": "bayesfactor.panel",
+    "FundamentalFactorModel": "bayesfactor.models",
+    "NUTS": "bayesfactor.inference",
+    "Exact": "bayesfactor.inference",
+    "Fit": "bayesfactor.inference",
+    "fit": "bayesfactor.inference",
+    "load": "bayesfactor.inference",
+    "sensitivities": "bayesfactor.quantities",
+    "interactions": "bayesfactor.quantities",
+    "expected_returns": "bayesfactor.quantities",
+    "to_csv": "bayesfactor.quantities",
+    "month_scores": "bayesfactor.evaluation",
+    "compare": "bayesfactor.evaluation",
+}
+_MODULES = {
+    "datasets": "bayesfactor.panel.datasets",
+    "simulate": "bayesfactor.panel.simulate",
+    "errors": "bayesfactor.errors",
+    "models": "bayesfactor.models",
+    "metrics": "bayesfactor.evaluation.metrics",
+    "plots": "bayesfactor.plots",
+}
+
+__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+
+if TYPE_CHECKING:
+    from bayesfactor import errors, models, plots
+    from bayesfactor.evaluation import compare, metrics, month_scores
+    from bayesfactor.inference import NUTS, Exact, Fit, fit, load
+    from bayesfactor.models import FundamentalFactorModel
+    from bayesfactor.panel import Panel, datasets, read_frame, simulate
+    from bayesfactor.quantities import expected_returns, interactions, sensitivities, to_csv
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    raise AttributeError(f"module 'bayesfactor' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

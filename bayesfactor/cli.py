@@ -1,0 +1,506 @@
+"""The command line. JAX and pandas are imported inside commands only, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bayesfactor.errors import (
+    BayesFactorError,
+    BayesFactorWarning,
+    ComparisonWarning,
+    ConvergenceWarning,
+    DataError,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesfactor.inference import Fit
+    from bayesfactor.panel import Panel
+
+EMBEDDED = "us_equities"
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class Commands(typer.core.TyperGroup):
+    """Prints the package's own errors as one message with exit code 2, and its warnings in yellow."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; anything that is not the package's own exception keeps its traceback."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", BayesFactorWarning)
+            for told_anyway in (ConvergenceWarning, ComparisonWarning):  # with the status, and in the table
+                warnings.simplefilter("ignore", told_anyway)
+            _show_own_warnings()
+            try:
+                return super().invoke(ctx)
+            except (BayesFactorError, OSError) as error:
+                errors.print(Text(f"{type(error).__name__}: {error}", style="bold red"))
+                raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Bayesian asset-pricing factor models: posterior bands of what characteristics earn.",
+    epilog="DATA is a Parquet or CSV file with the options that say how to read it, or the word us_equities.",
+)
+
+
+def _show_own_warnings() -> None:
+    """Warnings of the package as one yellow line; others as Python shows them."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **also: Any) -> None:
+        if issubclass(category, BayesFactorWarning):
+            errors.print(Text(f"{category.__name__}: {message}", style="yellow"))
+        else:
+            usual(message, category, *where, **also)
+
+    warnings.showwarning = show
+
+
+# ---------------------------------------------------------------------------------------- reading the panel
+
+
+class Over(StrEnum):
+    """Which period the return of a row covers."""
+
+    row = "row"
+    next = "next"
+
+
+class Units(StrEnum):
+    """Units of returns in the file."""
+
+    decimal = "decimal"
+    percent = "percent"
+
+
+class Missing(StrEnum):
+    """What preparation does with missing cells."""
+
+    median = "median"
+    indicator = "indicator"
+    error = "error"
+
+
+READING = "How to read DATA"
+
+
+def _reading(*names: str, words: str) -> Any:
+    return typer.Option(*names, help=words, rich_help_panel=READING, show_default=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How to read DATA; every field is an option of every command that reads it."""
+
+    time: Annotated[str | None, _reading("--time", words="Column of dates.")] = None
+    asset: Annotated[str | None, _reading("--asset", words="Column of asset labels.")] = None
+    returns: Annotated[str | None, _reading("--returns", words="Column of returns.")] = None
+    returns_over: Annotated[
+        Over | None, _reading("--returns-over", words="Period of a row's return: its own, or the next.")
+    ] = None
+    lag: Annotated[int | None, _reading("--lag", words="Age of characteristics in calendar periods.")] = None
+    units: Annotated[Units | None, _reading("--units", words="Units of the returns.")] = None
+    excess: Annotated[
+        bool | None, _reading("--excess/--raw", words="Whether returns are in excess of the riskless rate.")
+    ] = None
+    risk_free: Annotated[
+        str | None, _reading("--risk-free", words="Column of the riskless rate, needed with --raw.")
+    ] = None
+    characteristics: Annotated[
+        str | None,
+        _reading("--characteristics", words="Columns, with commas; every other numeric one if absent."),
+    ] = None
+    available: Annotated[
+        str | None, _reading("--available", words="Column of publication dates, in place of --lag.")
+    ] = None
+    size: Annotated[str | None, _reading("--size", words="Column of size.")] = None
+    missing: Annotated[
+        Missing | None, _reading("--missing", words="Missing cells; the median if absent.")
+    ] = None
+    rank: Annotated[
+        bool,
+        _reading("--rank/--standardise", words="Prepare by ranks to [-1, 1] (the default), or z-scores."),
+    ] = True
+
+    def raw(self, data: str) -> Panel:
+        """The panel before preparation."""
+        from bayesfactor.panel import datasets, read_frame
+
+        said = self._said()
+        if data == EMBEDDED:
+            if said:
+                raise DataError(
+                    f"{EMBEDDED} is embedded and takes no such options: found {_flags(said)}. Leave them out."
+                )
+            return datasets.us_equities(prepared=False)
+        lacking = [name for name in ("time", "asset", "returns") if name not in said]
+        if lacking:
+            raise DataError(
+                f"a file must be read with {_flags(lacking)}, which name its columns: not given for {data}. "
+                f"Only {EMBEDDED} needs no reading options."
+            )
+        if not Path(data).exists():
+            raise FileNotFoundError(f"no file {data}. DATA is a Parquet or CSV file, or the word {EMBEDDED}.")
+        return read_frame(data, **said)
+
+    def panel(self, data: str) -> Panel:
+        """The prepared panel."""
+        raw = self.raw(data)
+        return raw.rank_normalise() if self.rank else raw.standardise()
+
+    def _said(self) -> dict[str, Any]:
+        """The arguments of `read_frame` that were given."""
+        said = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "rank" and getattr(self, field.name) is not None
+        }
+        said = {name: value.value if isinstance(value, StrEnum) else value for name, value in said.items()}
+        if "characteristics" in said:
+            said["characteristics"] = [
+                name.strip() for name in said["characteristics"].split(",") if name.strip()
+            ]
+        return said
+
+
+def _flags(names: Any) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every field of `Reading` as an option, and hand them to it as one `reading`."""
+    fields = dataclasses.fields(Reading)
+    hints = inspect.get_annotations(Reading, globals=globals(), eval_str=True)
+
+    @wraps(command)
+    def with_options(**arguments: Any) -> None:
+        said = {field.name: arguments.pop(field.name) for field in fields}
+        command(**arguments, reading=Reading(**said))
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields
+    ]
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name != "reading"]
+    with_options.__signature__ = inspect.Signature([*kept, *options])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in (*kept, *options)}
+    del with_options.__wrapped__  # type: ignore[attr-defined]
+    return with_options
+
+
+# ------------------------------------------------------------------------------------------------ arguments
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Parquet or CSV file, or the word us_equities.")]
+FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `bayesfactor fit` wrote.")]
+FitFiles = Annotated[list[Path], typer.Argument(metavar="FIT...", help="Files that `bayesfactor fit` wrote.")]
+DataOption = Annotated[str, typer.Option("--data", metavar="DATA", help="File, or the word us_equities.")]
+Prob = Annotated[float, typer.Option("--prob", min=0.01, max=0.999, help="Probability inside the bands.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Also write the result as CSV.")]
+
+
+class Family(StrEnum):
+    """The models that can be fitted from the command line."""
+
+    linear = "linear"
+    deep = "deep"
+
+
+class Activation(StrEnum):
+    """Activation of hidden layers."""
+
+    tanh = "tanh"
+    softplus = "softplus"
+    relu = "relu"
+    identity = "identity"
+
+
+class Pooling(StrEnum):
+    """Whether slopes vary by month."""
+
+    partial = "partial"
+    full = "full"
+
+
+class Noise(StrEnum):
+    """Density of the noise."""
+
+    student_t = "student_t"
+    normal = "normal"
+
+
+# ------------------------------------------------------------------------------------------------- commands
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for everything it writes.")
+    ] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few draws: minutes less, bands for show only.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+) -> None:
+    """The main job end to end on embedded US stocks: fits, bands, comparison, forecasts, report."""
+    from bayesfactor.demo import run_demo
+
+    run_demo(out, console, quick=quick, seed=seed)
+
+
+@app.command()
+@reads_data
+def check(data: Data, reading: Reading) -> None:
+    """Read DATA, say what is in it, and show that nothing in the panel uses later data."""
+    from bayesfactor.report import terminal
+
+    raw = reading.raw(data)
+    prepared = raw.rank_normalise() if reading.rank else raw.standardise()
+    console.print(Text(repr(prepared)))
+    terminal.print_frame(console, raw.describe(), "By period, returns in decimal")
+    audit = prepared.audit()
+    console.print(
+        f"Look-ahead audit: {audit['cells_compared'].sum():,} cells recomputed on data cut at "
+        f"{audit['cut'].nunique()} dates, {audit['cells_changed'].sum()} changed.",
+        style="green",
+    )
+
+
+@app.command()
+@reads_data
+def fit(
+    *,
+    model: Annotated[Family, typer.Argument(metavar="MODEL", help="linear or deep.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FIT", help="File to write, for example deep.nc.")],
+    reading: Reading,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", help="Learn from the periods before this one only, for example 2016-06."),
+    ] = None,
+    hidden: Annotated[str | None, typer.Option("--hidden", help="Widths of hidden layers: 8 or 8,8.")] = None,
+    activation: Annotated[Activation | None, typer.Option("--activation", show_default=False)] = None,
+    pooling: Annotated[Pooling | None, typer.Option("--pooling", show_default=False)] = None,
+    noise: Annotated[Noise | None, typer.Option("--noise", show_default=False)] = None,
+    warmup: Annotated[int | None, typer.Option("--warmup", min=1, help="Warm-up draws a chain.")] = None,
+    draws: Annotated[int | None, typer.Option("--draws", min=1, help="Kept draws a chain.")] = None,
+    chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+) -> None:
+    """Fit MODEL to DATA by NUTS and save it."""
+    panel = reading.panel(data)
+    if before is not None:
+        panel, _ = panel.split(before)
+
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    widths = _widths(model, hidden)
+    choices = {"activation": activation, "pooling": pooling, "noise": noise}
+    chosen = bf.FundamentalFactorModel(hidden=widths, **_given(choices))
+    sampler = bf.NUTS(**_given({"warmup": warmup, "draws": draws, "chains": chains}))
+    result = bf.fit(chosen, panel, sampler, seed=seed)
+    result.save(out)
+    terminal.print_fit(console, out.stem, result)
+    console.print(f"Saved to {out}.")
+
+
+@app.command()
+def summary(fit: FitFile) -> None:
+    """Status, reasons and diagnosed functions of a saved fit."""
+    from bayesfactor.inference.storage import load
+    from bayesfactor.report import terminal
+
+    result = load(fit)
+    terminal.print_fit(console, fit.stem, result)
+    diagnosed = result.summary()
+    shown = diagnosed[[name for name in diagnosed.columns if not name.startswith("mcse")]]
+    terminal.print_frame(console, shown, "What was diagnosed, returns in decimal per period")
+
+
+@app.command()
+@reads_data
+def sensitivities(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: Csv = None) -> None:
+    """Posterior bands of what each characteristic earns, over the training window of FIT."""
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    result, panel = _loaded(fit, reading.panel(data))
+    bands = bf.sensitivities(result, panel, prob=prob)
+    terminal.print_sensitivities(console, fit.stem, bands)
+    _write_csv(bands, csv)
+
+
+@app.command()
+@reads_data
+def interactions(
+    *,
+    fit: FitFile,
+    data: Data,
+    reading: Reading,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many pairs.")] = 20,
+    prob: Prob = 0.9,
+    csv: Csv = None,
+) -> None:
+    """Posterior bands of how pairs of characteristics work together, strongest first."""
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    result, panel = _loaded(fit, reading.panel(data))
+    pairs = bf.interactions(result, panel, prob=prob, top=top)
+    terminal.print_interactions(console, fit.stem, pairs)
+    _write_csv(pairs, csv)
+
+
+@app.command()
+@reads_data
+def forecast(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: Csv = None) -> None:
+    """Expected returns of the live periods of DATA, those that have no returns yet."""
+    import bayesfactor as bf
+    from bayesfactor.inference.storage import load
+    from bayesfactor.report import terminal
+
+    result = load(fit)
+    expected = bf.expected_returns(result, reading.panel(data).live, prob=prob)
+    terminal.print_forecast(console, fit.stem, expected)
+    _write_csv(expected, csv)
+
+
+@app.command()
+@reads_data
+def compare(fits: FitFiles, data: DataOption, reading: Reading) -> None:
+    """Which of several fits predicts the later periods of DATA better, by month."""
+    from bayesfactor.errors import EmptyWindowError
+    from bayesfactor.evaluation.compare import compare as compared
+    from bayesfactor.report import later_months, terminal
+
+    loaded = _load_all(fits)
+    last = max(loaded.values(), key=lambda one: one.train_times[-1])
+    test, _ = later_months(reading.panel(data), last)
+    if test is None:
+        raise EmptyWindowError(
+            f"a comparison needs periods with returns after {last.train_times[-1]:%Y-%m-%d}, the last one "
+            "learned from: DATA has none. Fit with --before, and compare on what follows."
+        )
+    terminal.print_comparison(console, compared(loaded, test))
+
+
+@app.command()
+@reads_data
+def report(
+    fits: FitFiles,
+    data: DataOption,
+    reading: Reading,
+    out: Annotated[Path, typer.Option("--out", metavar="HTML", help="File to write.")] = Path("report.html"),
+    prob: Prob = 0.9,
+) -> None:
+    """Everything that several fits say about DATA, as one HTML file."""
+    from bayesfactor.report import gather, write_report
+
+    loaded = _load_all(fits)
+    panel = reading.panel(data)
+    with console.status("reading the fits") as status:
+        findings = gather(loaded, panel, prob=prob, tell=status.update)
+        status.update("drawing")
+        write_report(
+            out, findings, title=f"Factor models of {Path(data).stem}", attribution=_attribution(data)
+        )
+    console.print(f"Wrote {out}.")
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, float64, processors and memory."""
+    from bayesfactor.doctor import examine
+    from bayesfactor.report import terminal
+
+    facts, problems = examine()
+    terminal.print_facts(console, facts)
+    for problem in problems:
+        errors.print(Text(problem, style="bold red"))
+    if problems:
+        raise typer.Exit(1)
+
+
+# -------------------------------------------------------------------------------------------------- helpers
+
+
+def _widths(model: Family, hidden: str | None) -> tuple[int, ...]:
+    """Hidden widths that MODEL and --hidden ask for."""
+    if model is Family.linear:
+        if hidden is not None:
+            raise DataError(
+                f"the linear model has no hidden layers: found --hidden {hidden}. Use MODEL deep."
+            )
+        return ()
+    try:
+        return tuple(int(width) for width in (hidden or "8").split(","))
+    except ValueError:
+        raise DataError(
+            f"--hidden must be whole numbers with commas, like 8 or 8,8: found {hidden!r}."
+        ) from None
+
+
+def _attribution(data: str) -> str:
+    """What the licence of the embedded data asks to be said; nothing for a user's own."""
+    from bayesfactor.demo import ATTRIBUTION
+
+    return ATTRIBUTION if data == EMBEDDED else ""
+
+
+def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that were made, as plain values; the rest keep the library's defaults."""
+    made = {name: value for name, value in choices.items() if value is not None}
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in made.items()}
+
+
+def _loaded(path: Path, panel: Panel) -> tuple[Fit, Panel]:
+    """A saved fit, and the months of a panel that it learned from."""
+    from bayesfactor.inference.storage import load
+    from bayesfactor.report import training_window
+
+    fit = load(path)
+    return fit, training_window(fit, panel)
+
+
+def _load_all(paths: list[Path]) -> dict[str, Fit]:
+    """Saved fits by the name of their file."""
+    from bayesfactor.inference.storage import load
+
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise DataError(f"fits are named by their files, so these must differ: found {', '.join(names)}.")
+    return {path.stem: load(path) for path in paths}
+
+
+def _write_csv(result: xr.Dataset, path: Path | None) -> None:
+    if path is not None:
+        import bayesfactor as bf
+
+        bf.to_csv(result, path)
+        console.print(f"Wrote {path}.")
+
+
+if __name__ == "__main__":
+    app()

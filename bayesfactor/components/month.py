@@ -1,0 +1,335 @@
+r"""The law of a month: the one density that every panel model shares.
+
+Given one draw of the parameters, the returns of a month's ``N`` stocks are
+
+.. math::  r = m + B A u + c\,\sigma \odot e, \qquad u \sim N(0, I_Q), \quad \log c \sim N(0, s^2),
+
+with ``e`` standard normal or Student-t. ``u`` are the month's common shocks (what the slopes or factors did that
+month), ``c`` the month's own noise level. For normal noise and known ``c`` this is
+``N(m, L L' + D)`` with ``L = B A`` and ``D`` diagonal, and every function below costs ``O(N Q^2)``: the Woodbury
+identity and the determinant lemma reduce the algebra to ``Q x Q``.
+
+Ragged months are masks: a stock that is not observed has no influence at all on any result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import gammaln, logsumexp
+
+LOG_2PI = float(np.log(2 * np.pi))
+QUADRATURE_NODES = 21
+NEWTON_STEPS = 25
+
+
+class MonthLaw(NamedTuple):
+    """Law of one month's returns at one draw of the parameters (see the module's formula).
+
+    Attributes
+    ----------
+    mean : (stock,) expected return, decimal per period.
+    loadings : (stock, shock) ``B``; zero columns mean no common shocks.
+    root : (shock, shock) ``A``, lower triangular with positive diagonal, a root of the shocks' correlation. Scales
+        belong into the loadings: then a shock of scale 0 is no special case.
+    scale : () or (stock,) ``sigma``, scale of the idiosyncratic noise in a typical month, decimal per period.
+    log_scale_sd : () ``s``, how much the noise level moves from month to month; 0 when the month's level is known.
+    degrees_of_freedom : () of the Student-t, or None for normal noise.
+    """
+
+    mean: Array
+    loadings: Array
+    root: Array
+    scale: Array
+    log_scale_sd: Array | float = 0.0
+    degrees_of_freedom: Array | None = None
+
+
+class Moments(NamedTuple):
+    """What the Gaussian density needs of a month, each weighted by the noise precision.
+
+    Attributes
+    ----------
+    count : () number of observed stocks.
+    log_scale : () sum of log sigma over them.
+    gram : (shock, shock) ``B' D^-1 B``.
+    projection : (shock,) ``B' D^-1 (r - m)``.
+    square : () ``(r - m)' D^-1 (r - m)``.
+    """
+
+    count: Array
+    log_scale: Array
+    gram: Array
+    projection: Array
+    square: Array
+
+
+def _noise_scale(law: MonthLaw) -> Array:
+    return jnp.broadcast_to(law.scale, law.mean.shape)
+
+
+def _residual(law: MonthLaw, returns: Array, observed: Array) -> Array:
+    return jnp.where(observed, returns - law.mean, 0.0)
+
+
+def moments(law: MonthLaw, returns: Array, observed: Array) -> Moments:
+    """Reduce one month to the sums over stocks that its Gaussian density needs.
+
+    Parameters
+    ----------
+    law : law of the month.
+    returns : (stock,) decimal; any finite number where not observed.
+    observed : (stock,) bool.
+    """
+    scale = _noise_scale(law)
+    whitened = jnp.where(observed, 1.0 / scale, 0.0)
+    loadings = law.loadings * whitened[:, None]
+    residual = _residual(law, returns, observed) * whitened
+    return Moments(
+        count=jnp.sum(observed),
+        log_scale=jnp.sum(jnp.where(observed, jnp.log(scale), 0.0)),
+        gram=loadings.T @ loadings,
+        projection=loadings.T @ residual,
+        square=residual @ residual,
+    )
+
+
+def log_density_of_moments(moments: Moments, root: Array) -> Array:
+    """Gaussian log density of a month from its moments: ``log N(r; m, B A A' B' + D)``.
+
+    Woodbury and the determinant lemma with ``K = A A'`` and ``M = K^-1 + B' D^-1 B``:
+    ``(L L' + D)^-1 = D^-1 - D^-1 B M^-1 B' D^-1`` and ``|L L' + D| = |K| |M| |D|``.
+    """
+    constant = moments.count * LOG_2PI + 2.0 * moments.log_scale + moments.square
+    if root.shape[-1] == 0:
+        return -0.5 * constant
+    # K = A A' is the same for every month: only one factorisation a month is left, of K^-1 + B' D^-1 B.
+    inverse_root = solve_triangular(root, jnp.eye(root.shape[-1], dtype=root.dtype), lower=True)
+    precision = inverse_root.T @ inverse_root + moments.gram
+    log_determinant = jnp.sum(jnp.log(jnp.diagonal(root)))
+    return log_gaussian_integral(precision, moments.projection) - log_determinant - 0.5 * constant
+
+
+@jax.custom_vjp
+def log_gaussian_integral(precision: Array, projection: Array) -> Array:
+    """``log of the integral of exp(b'v - v'Mv/2) dv / (2 pi)^(Q/2)``: ``b' M^-1 b/2 - log|M|/2``.
+
+    Its derivatives are the moments of ``v`` under that density (mean ``x = M^-1 b``, second moment
+    ``M^-1 + x x'``): exact, and cheaper than differentiating through the factorisation.
+
+    Parameters
+    ----------
+    precision : (shock, shock) ``M``, symmetric positive definite.
+    projection : (shock,) ``b``.
+    """
+    return _gaussian_integral(precision, projection)[0]
+
+
+def _gaussian_integral(precision: Array, projection: Array) -> tuple[Array, tuple[Array, Array]]:
+    factor = jnp.linalg.cholesky(precision)
+    identity = jnp.eye(precision.shape[-1], dtype=precision.dtype)
+    inverse_factor = solve_triangular(factor, identity, lower=True)
+    whitened = inverse_factor @ projection
+    value = 0.5 * whitened @ whitened - jnp.sum(jnp.log(jnp.diagonal(factor)))
+    return value, (inverse_factor, whitened)
+
+
+def _gaussian_integral_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    inverse_factor, whitened = saved
+    mean = inverse_factor.T @ whitened
+    second_moment = inverse_factor.T @ inverse_factor + mean[:, None] * mean
+    return -0.5 * cotangent * second_moment, cotangent * mean
+
+
+log_gaussian_integral.defvjp(_gaussian_integral, _gaussian_integral_backward)
+
+
+def log_density(law: MonthLaw, returns: Array, observed: Array) -> Array:
+    """Gaussian log density of one month at a known noise level (``log_scale_sd`` is not used).
+
+    Parameters
+    ----------
+    law : law of the month, normal noise.
+    returns : (stock,) decimal.
+    observed : (stock,) bool.
+
+    Returns
+    -------
+    () natural log of the joint density of the observed returns.
+    """
+    return log_density_of_moments(moments(law, returns, observed), law.root)
+
+
+def conditional_shocks(law: MonthLaw, returns: Array, observed: Array) -> tuple[Array, Array]:
+    """Mean and Cholesky factor of the covariance of the shocks given the month's returns (normal noise).
+
+    ``u | r ~ N(C^-1 L' D^-1 (r - m), C^-1)``.
+
+    Returns
+    -------
+    mean (shock,), factor (shock, shock) lower triangular.
+    """
+    month = moments(law, returns, observed)
+    inner = jnp.eye(law.root.shape[-1]) + law.root.T @ month.gram @ law.root
+    covariance = jnp.linalg.inv(inner)
+    covariance = 0.5 * (covariance + covariance.T)
+    return covariance @ (law.root.T @ month.projection), jnp.linalg.cholesky(covariance)
+
+
+def draw_conditional_shocks(rng_key: Array, law: MonthLaw, returns: Array, observed: Array) -> Array:
+    """One draw (shock,) of the month's shocks given its returns (normal noise)."""
+    mean, factor = conditional_shocks(law, returns, observed)
+    return mean + factor @ jax.random.normal(rng_key, mean.shape, mean.dtype)
+
+
+def student_t_log_density(residual: Array, scale: Array, degrees_of_freedom: Array) -> Array:
+    """Elementwise log density of a Student-t with the given scale; dims of ``residual``."""
+    nu = degrees_of_freedom
+    constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * jnp.log(nu * jnp.pi)
+    return constant - jnp.log(scale) - (nu + 1) / 2 * jnp.log1p((residual / scale) ** 2 / nu)
+
+
+def log_density_given_shocks(law: MonthLaw, shocks: Array, returns: Array, observed: Array) -> Array:
+    """Log density of one month given its shocks (shock,), at a known noise level: stocks are independent."""
+    scale = _noise_scale(law)
+    residual = jnp.where(observed, returns - law.mean - law.loadings @ (law.root @ shocks), 0.0)
+    if law.degrees_of_freedom is None:
+        terms = -0.5 * (LOG_2PI + 2 * jnp.log(scale) + (residual / scale) ** 2)
+    else:
+        terms = student_t_log_density(residual, scale, law.degrees_of_freedom)
+    return jnp.sum(jnp.where(observed, terms, 0.0))
+
+
+def simulate(rng_key: Array, law: MonthLaw) -> Array:
+    """One draw (stock,) of a new month's returns, decimal: shocks, noise level and noise are all new."""
+    shock_key, level_key, noise_key = jax.random.split(rng_key, 3)
+    dtype = law.mean.dtype
+    shocks = jax.random.normal(shock_key, law.root.shape[-1:], dtype)
+    level = jnp.exp(law.log_scale_sd * jax.random.normal(level_key, (), dtype))
+    if law.degrees_of_freedom is None:
+        noise = jax.random.normal(noise_key, law.mean.shape, dtype)
+    else:
+        noise = jax.random.t(noise_key, law.degrees_of_freedom, law.mean.shape, dtype)
+    return law.mean + law.loadings @ (law.root @ shocks) + level * _noise_scale(law) * noise
+
+
+def predictive_variance(law: MonthLaw) -> Array:
+    """Variance (stock,) of a new month's returns at one draw of the parameters, decimal squared.
+
+    ``diag(L L') + sigma^2 exp(2 s^2) nu / (nu - 2)``; the middle factor is the mean of ``c^2``.
+    """
+    common = jnp.sum((law.loadings @ law.root) ** 2, axis=-1)
+    noise = _noise_scale(law) ** 2 * jnp.exp(2.0 * law.log_scale_sd**2)
+    if law.degrees_of_freedom is not None:
+        noise = noise * law.degrees_of_freedom / (law.degrees_of_freedom - 2.0)
+    return common + noise
+
+
+def marginal_log_density(
+    law: MonthLaw, returns: Array, observed: Array, rng_key: Array, importance_draws: int = 256
+) -> Array:
+    """Log density of a new month: shocks and the month's noise level integrated out.
+
+    Normal noise: shocks in closed form, the noise level by adaptive Gauss-Hermite quadrature. Student-t noise:
+    both by importance sampling around their conditional mode (unbiased for the density; `rng_key` and
+    `importance_draws` matter only then).
+
+    Returns
+    -------
+    () natural log of the joint density of the observed returns, decimal.
+    """
+    if law.degrees_of_freedom is None:
+        return _marginal_normal(law, returns, observed)
+    return _marginal_student_t(law, returns, observed, rng_key, importance_draws)
+
+
+def _marginal_normal(law: MonthLaw, returns: Array, observed: Array) -> Array:
+    month = moments(law, returns, observed)
+    # In the eigenbasis of L' D^-1 L the density at noise level c costs Q operations.
+    if law.root.shape[-1]:
+        values, vectors = jnp.linalg.eigh(law.root.T @ month.gram @ law.root)
+        values = jnp.maximum(values, 0.0)
+        projection = vectors.T @ (law.root.T @ month.projection)
+    else:
+        values = projection = jnp.zeros(0, law.mean.dtype)
+
+    def joint(x: Array) -> Array:
+        log_level = law.log_scale_sd * x
+        precision = jnp.exp(-2.0 * log_level)
+        log_determinant = 2.0 * (month.log_scale + month.count * log_level)
+        log_determinant = log_determinant + jnp.sum(jnp.log1p(values * precision))
+        explained = jnp.sum(projection**2 * precision**2 / (1.0 + values * precision))
+        quadratic = month.square * precision - explained
+        return -0.5 * (month.count * LOG_2PI + log_determinant + quadratic) - 0.5 * (x**2 + LOG_2PI)
+
+    mode, curvature = _mode_of_scalar(joint, law.mean.dtype)
+    nodes, weights = np.polynomial.hermite.hermgauss(QUADRATURE_NODES)
+    width = jnp.sqrt(2.0 / curvature)
+    values_at_nodes = jax.vmap(joint)(mode + width * nodes)
+    return logsumexp(values_at_nodes + nodes**2 + np.log(weights)) + jnp.log(width)
+
+
+def _mode_of_scalar(function, dtype) -> tuple[Array, Array]:
+    """Mode of a log density of one variable and its negative second derivative there."""
+    slope, bend = jax.grad(function), jax.grad(jax.grad(function))
+
+    def step(_, x):
+        # The curvature is at least the prior's half: away from the mode it can be negative.
+        move = slope(x) / jnp.maximum(-bend(x), 0.5)
+        return x + jnp.clip(move, -2.0, 2.0)
+
+    mode = jax.lax.fori_loop(0, NEWTON_STEPS, step, jnp.zeros((), dtype))
+    return mode, jnp.maximum(-bend(mode), 0.5)
+
+
+def _marginal_student_t(
+    law: MonthLaw, returns: Array, observed: Array, rng_key: Array, importance_draws: int
+) -> Array:
+    n_shocks = law.root.shape[-1]
+    nu = law.degrees_of_freedom
+    low_rank = law.loadings @ law.root
+    count = jnp.sum(observed)
+
+    def at_level(x: Array) -> MonthLaw:
+        return law._replace(scale=law.scale * jnp.exp(law.log_scale_sd * x))
+
+    def joint(point: Array) -> Array:
+        prior = -0.5 * (point @ point + (n_shocks + 1) * LOG_2PI)
+        return log_density_given_shocks(at_level(point[-1]), point[:-1], returns, observed) + prior
+
+    def information(point: Array) -> Array:
+        """Fisher information of shocks and level plus their prior's; always positive definite."""
+        weights = jnp.where(observed, 1.0 / _noise_scale(at_level(point[-1])) ** 2, 0.0)
+        shocks = (nu + 1) / (nu + 3) * low_rank.T @ (weights[:, None] * low_rank)
+        level = 2.0 * nu / (nu + 3) * count * law.log_scale_sd**2
+        matrix = jnp.zeros((n_shocks + 1, n_shocks + 1)).at[:-1, :-1].set(shocks).at[-1, -1].set(level)
+        return matrix + jnp.eye(n_shocks + 1)
+
+    score = jax.grad(joint)
+
+    def step(_, point):
+        return point + jnp.clip(jnp.linalg.solve(information(point), score(point)), -3.0, 3.0)
+
+    mode = jax.lax.fori_loop(0, NEWTON_STEPS, step, jnp.zeros(n_shocks + 1, law.mean.dtype))
+    factor = jnp.linalg.cholesky(information(mode))
+    # Proposal: multivariate t with few degrees of freedom around the mode, tails heavier than the target's.
+    tails = 7.0
+    normal_key, chi_key = jax.random.split(rng_key)
+    normal = jax.random.normal(normal_key, (importance_draws, n_shocks + 1), law.mean.dtype)
+    mixing = jax.random.gamma(chi_key, tails / 2, (importance_draws,), law.mean.dtype) / (tails / 2)
+    standard = normal / jnp.sqrt(mixing)[:, None]
+    points = mode + solve_triangular(factor.T, standard.T, lower=False).T
+    dimension = n_shocks + 1
+    log_proposal = (
+        gammaln((tails + dimension) / 2)
+        - gammaln(tails / 2)
+        - 0.5 * dimension * jnp.log(tails * jnp.pi)
+        + jnp.sum(jnp.log(jnp.diagonal(factor)))
+        - (tails + dimension) / 2 * jnp.log1p(jnp.sum(standard**2, axis=-1) / tails)
+    )
+    return logsumexp(jax.vmap(joint)(points) - log_proposal) - jnp.log(importance_draws)

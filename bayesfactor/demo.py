@@ -1,0 +1,148 @@
+"""The main job end to end on the embedded data: what `bayesfactor demo` runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesfactor.inference import Fit
+    from bayesfactor.report import Findings
+
+# All settings of the demo. Four chains of 500 draws reach the 400 effective draws that status `ok` asks for.
+MODELS: dict[str, dict[str, Any]] = {
+    "linear": {"hidden": (), "noise": "student_t"},
+    "deep": {"hidden": (8,), "activation": "tanh", "noise": "student_t"},
+}
+SAMPLER: dict[str, Any] = {"warmup": 500, "draws": 500, "chains": 4}
+QUICK_SAMPLER: dict[str, Any] = {"warmup": 100, "draws": 100, "chains": 2}
+TRAIN_MONTHS = 16  # of 22; the last 6 are scored
+TOP_PAIRS = 15
+
+TITLE = "How US stock returns respond to characteristics"
+ATTRIBUTION = (
+    "Data: the 500 largest US stocks of each month, from pystock-data by eliangcs "
+    "(github.com/eliangcs/pystock-data), licence CC BY-SA 4.0 (creativecommons.org/licenses/by-sa/4.0), "
+    "adapted by the bayesfactor project. The live month carries characteristics of 2017-02 forward, except "
+    "the last month's return: its forecasts are an example."
+)
+
+
+def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0) -> Path:
+    """Describe the panel, fit two models, show bands and comparison, forecast, and write it all to a folder.
+
+    Parameters
+    ----------
+    out : folder for report.html, forecasts.csv, the fits (linear.nc, deep.nc) and the figures.
+    console : where to print.
+    quick : few draws, for a look; the status then says that the bands are not to be trusted.
+    seed : of the draws.
+
+    Returns
+    -------
+    Path of the report.
+    """
+    import bayesfactor as bf
+    from bayesfactor.report import gather, terminal, write_report
+
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    console.rule("1  The data")
+    panel = bf.datasets.us_equities()
+    console.print(Text(repr(panel)))
+    console.print(Text(ATTRIBUTION, style="dim"))
+    train, _ = panel.split(panel.times[TRAIN_MONTHS])
+
+    console.rule(f"2  Two models on the first {TRAIN_MONTHS} months")
+    fits: dict[str, Fit] = {}
+    for name, settings in MODELS.items():
+        console.print(f"{name}: sampling by NUTS ...")
+        sampler = bf.NUTS(**(QUICK_SAMPLER if quick else SAMPLER))
+        fits[name] = bf.fit(bf.FundamentalFactorModel(**settings), train, sampler, seed=seed)
+        fits[name].save(out / f"{name}.nc")
+        terminal.print_fit(console, name, fits[name])
+    if quick:
+        console.print(
+            "--quick takes few draws: the bands below show the form of an answer, not an answer.",
+            style="yellow",
+        )
+
+    with console.status("asking the posterior") as status:
+        findings = gather(fits, panel, top=TOP_PAIRS, tell=status.update)
+    console.rule("3  What each characteristic earns")
+    for name, result in findings.sensitivities.items():
+        terminal.print_sensitivities(console, name, result, top=10)
+    console.rule("4  Which pairs work together")
+    for name, result in findings.interactions.items():
+        terminal.print_interactions(console, name, result.isel(pair=slice(0, 8)))
+    console.rule(f"5  Which model predicts better: the last {len(panel.times) - TRAIN_MONTHS - 1} months")
+    if findings.comparison is not None:
+        terminal.print_comparison(console, findings.comparison)
+    console.rule("6  The month that has no returns yet")
+    for name, result in findings.forecasts.items():
+        terminal.print_forecast(console, name, result)
+
+    with console.status("drawing"):
+        bf.to_csv(ranked_forecasts(findings.forecasts), out / "forecasts.csv")
+        _save_figures(findings, out)
+        report = write_report(out / "report.html", findings, title=TITLE, attribution=ATTRIBUTION)
+    console.rule()
+    minutes = (time.perf_counter() - began) / 60
+    console.print(
+        f"Done in {minutes:.1f} minutes. Open {report}; forecasts.csv, fits and figures are beside it."
+    )
+    return report
+
+
+def ranked_forecasts(forecasts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Forecasts of the last live month by model, highest first.
+
+    Parameters
+    ----------
+    forecasts : results of ``expected_returns`` by name of the model, over (time, asset).
+
+    Returns
+    -------
+    Dataset over (model, rank), rank 1 the highest; `asset` (model, rank) is a coordinate. Units as given.
+    """
+    import numpy as np
+    import xarray as xr
+
+    ranked = []
+    for result in forecasts.values():
+        month = result.isel(time=-1)
+        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby(
+            "mean", ascending=False
+        )
+        place = np.arange(1, month.sizes["asset"] + 1)
+        ranked.append(
+            month.assign_coords(rank=("asset", place), status=result.attrs["status"]).swap_dims(asset="rank")
+        )
+    return xr.concat(
+        ranked,
+        xr.Variable("model", list(forecasts)),
+        combine_attrs="drop_conflicts",
+        coords="different",
+        compat="equals",
+    )
+
+
+def _save_figures(findings: Findings, out: Path) -> None:
+    from bayesfactor import plots
+
+    figures = {"sensitivities": plots.plot_sensitivities(findings.sensitivities)}
+    figures |= {
+        f"interactions_{n}": plots.plot_interactions(r, name=n) for n, r in findings.interactions.items()
+    }
+    figures |= {f"forecast_{n}": plots.plot_forecast(r, name=n) for n, r in findings.forecasts.items()}
+    if findings.comparison is not None:
+        figures["months"] = plots.plot_month_scores(findings.scores, reference=next(iter(findings.scores)))
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png")

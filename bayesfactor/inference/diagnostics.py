@@ -1,0 +1,119 @@
+"""Whether a fit may be believed: functions are judged, not weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+
+RHAT_LIMIT = 1.01
+ESS_LIMIT = 400
+BFMI_LIMIT = 0.3
+# Beyond these a fit is of no use at all; between the two sets of limits it is usable with care.
+RHAT_FAILED = 1.1
+ESS_FAILED = 50
+DIVERGENCES_FAILED = 0.05
+
+
+class Verdict(NamedTuple):
+    """Outcome of the diagnosis.
+
+    Attributes
+    ----------
+    status : "ok", "warn" or "failed".
+    reasons : what did not hold, with numbers; empty when "ok".
+    """
+
+    status: str
+    reasons: tuple[str, ...]
+
+
+def diagnose_functions(functions: xr.Dataset) -> pd.DataFrame:
+    """R-hat (rank-normalised, split) and effective sample sizes of every function of the parameters.
+
+    Parameters
+    ----------
+    functions : variables over (chain, draw, ...).
+
+    Returns
+    -------
+    DataFrame by variable: rhat (largest), ess_bulk and ess_tail (smallest) over its elements, n_elements.
+    A constant function (a sensitivity that is exactly the same in every draw) has no R-hat and is an error upstream:
+    it comes out as NaN, which `verdict` treats as a failure.
+    """
+    rows = {}
+    for name, variable in functions.data_vars.items():
+        values = np.asarray(variable.transpose("chain", "draw", ...), dtype=float)
+        values = values.reshape(*values.shape[:2], -1)
+        axes = {"chain_axis": 0, "draw_axis": 1}
+        rhat = array_stats.rhat(values, **axes)
+        bulk = array_stats.ess(values, method="bulk", **axes)
+        tail = array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
+        # np.max and np.min keep NaN: a diagnostic that cannot be computed must not look like a pass.
+        rows[str(name)] = {
+            "rhat": np.max(rhat),
+            "ess_bulk": np.min(bulk),
+            "ess_tail": np.min(tail),
+            "n_elements": values.shape[-1],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
+    """Status and reasons from the diagnosed functions and, for NUTS, the sampler's own statistics.
+
+    ``ok`` needs R-hat < 1.01, bulk and tail ESS >= 400, E-BFMI > 0.3 and no divergence. NaN fails.
+    """
+    warn: list[str] = []
+    failed: list[str] = []
+
+    def judge(value: float, good: bool, hopeless: bool, reason: str) -> None:
+        if np.isnan(value) or hopeless:
+            failed.append(reason)
+        elif not good:
+            warn.append(reason)
+
+    rhat = _worst(table["rhat"], largest=True)
+    judge(
+        rhat.value, rhat.value < RHAT_LIMIT, rhat.value > RHAT_FAILED,
+        f"R-hat of {rhat.name} is {rhat.value:.3f} (must be below {RHAT_LIMIT}): run longer chains",
+    )  # fmt: skip
+    for column, label in (("ess_bulk", "bulk"), ("ess_tail", "tail")):
+        ess = _worst(table[column], largest=False)
+        judge(
+            ess.value, ess.value >= ESS_LIMIT, ess.value < ESS_FAILED,
+            f"{label} effective sample size of {ess.name} is {ess.value:.0f} (must be at least {ESS_LIMIT}): "
+            "draw more",
+        )  # fmt: skip
+    if statistics is not None:
+        diverging = int(statistics["diverging"].sum())
+        share = diverging / statistics["diverging"].size
+        judge(
+            float(diverging), diverging == 0, share > DIVERGENCES_FAILED,
+            f"{diverging} of {statistics['diverging'].size:,} draws diverged: raise target_accept to 0.95",
+        )  # fmt: skip
+        bfmi = array_stats.bfmi(np.asarray(statistics["energy"], dtype=float))
+        lowest = float(np.min(bfmi))
+        judge(
+            lowest, lowest > BFMI_LIMIT, False,
+            f"E-BFMI of chain {int(np.argmin(bfmi))} is {lowest:.2f} (must be above {BFMI_LIMIT}): the prior scales "
+            "do not suit the data, or run a longer warm-up",
+        )  # fmt: skip
+    status = "failed" if failed else "warn" if warn else "ok"
+    return Verdict(status, (*failed, *warn))
+
+
+class _Worst(NamedTuple):
+    name: str
+    value: float
+
+
+def _worst(column: pd.Series, *, largest: bool) -> _Worst:
+    """Name and value of the worst entry; NaN is worse than anything."""
+    if column.isna().any():
+        return _Worst(str(column.index[column.isna()][0]), float("nan"))
+    name = column.idxmax() if largest else column.idxmin()
+    return _Worst(str(name), float(column[name]))

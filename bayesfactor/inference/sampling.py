@@ -1,0 +1,239 @@
+"""NUTS on any model: one compiled program for all chains, and for many data sets of one shape.
+
+Chains are a batch dimension of one program (``vmap``), not devices: nothing can wait for anything else, the same code
+runs on a GPU, and results do not depend on the number of cores. Programs are kept by (model, settings), with the data
+as arguments, so a second fit of the same shape compiles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import math
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpyro import handlers
+from numpyro.infer.hmc import hmc
+from numpyro.infer.initialization import init_to_uniform
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+
+from bayesfactor.errors import ConvergenceError
+from bayesfactor.inference.settings import NUTS
+
+START_CANDIDATES = 8
+import os
+DENSE = bool(os.environ.get("DENSE"))
+WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are wasted on them
+# Half the time to compile; no slower to run, since the work is in library calls and simple loops.
+COMPILER = {"xla_llvm_disable_expensive_passes": True}
+CHUNK = 50  # draws between two looks at progress
+
+STATISTICS = {
+    "accept_prob": "acceptance_rate",
+    "num_steps": "n_steps",
+    "diverging": "diverging",
+    "energy": "energy",
+    "potential_energy": "lp",
+    "adapt_state.step_size": "step_size",
+}
+
+
+class Draws(NamedTuple):
+    """Posterior draws.
+
+    Attributes
+    ----------
+    posterior : site -> (chain, draw, ...), constrained, deterministic sites included.
+    statistics : name -> (chain, draw), in ArviZ's names.
+    """
+
+    posterior: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+
+
+class Programs(NamedTuple):
+    """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain)."""
+
+    start: Callable[..., Any]
+    advance: Callable[..., Any]
+    constrain: Callable[..., Any]
+
+
+def programs_for(model: Any, settings: NUTS, *, many: bool = False) -> Programs:
+    """Programs of a run, shared between fits of equal models and settings where they can be hashed.
+
+    Parameters
+    ----------
+    model : NumPyro program of one argument, the data.
+    settings : see `NUTS`.
+    many : whether the data have a leading data-set dimension.
+    """
+    try:
+        return _cached_programs(model, settings, many)
+    except TypeError:  # a model that holds a user's network is not hashable
+        return _programs(model, settings, many)
+
+
+@lru_cache(maxsize=32)
+def _cached_programs(model: Any, settings: NUTS, many: bool) -> Programs:
+    return _programs(model, settings, many)
+
+
+def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
+    def potential(data: Any) -> Callable[[Any], Array]:
+        return lambda z: potential_energy(model, (data,), {}, z)
+
+    init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
+
+    def layout(data: Any) -> Any:
+        """Unconstrained sites, as abstract arrays: traced, not compiled."""
+
+        def prototype(data: Any) -> Any:
+            program = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=init_to_uniform)
+            sites = handlers.trace(program).get_trace(data)
+            values = {
+                name: site["value"]
+                for name, site in sites.items()
+                if site["type"] == "sample" and not site["is_observed"]
+            }
+            return unconstrain_fn(model, (data,), {}, values)
+
+        return jax.eval_shape(prototype, data)
+
+    def candidate(rng_key: Array, data: Any) -> Any:
+        """Uniform within the radius; the weights of a network standard normal, as under their prior."""
+        shapes, structure = jax.tree.flatten(layout(data))
+        sizes = [math.prod(leaf.shape) for leaf in shapes]
+        uniform_key, normal_key = jax.random.split(rng_key)
+        near = jax.random.uniform(uniform_key, (sum(sizes),), minval=-1.0, maxval=1.0) * settings.start_radius
+        prior = jax.random.normal(normal_key, (sum(sizes),))
+        point, first = [], 0
+        for (path, leaf), size in zip(jax.tree.leaves_with_path(jax.tree.unflatten(structure, shapes)), sizes, strict=True):
+            source = prior if is_weight(jax.tree_util.keystr(path)) else near
+            point.append(source[first : first + size].reshape(leaf.shape).astype(leaf.dtype))
+            first += size
+        return jax.tree.unflatten(structure, point)
+
+    def start(rng_key: Array, data: Any) -> tuple[Any, Array]:
+        place_key, kernel_key = jax.random.split(rng_key)
+        points = jax.vmap(lambda key: candidate(key, data))(jax.random.split(place_key, START_CANDIDATES))
+        usable = jnp.isfinite(jax.vmap(potential(data))(points))
+        point = jax.tree.map(lambda leaf: leaf[jnp.argmax(usable)], points)
+        state = init_kernel(
+            point,
+            num_warmup=settings.warmup,
+            target_accept_prob=settings.target_accept,
+            max_tree_depth=(min(WARMUP_TREE_DEPTH, settings.max_tree_depth), settings.max_tree_depth),
+            dense_mass=DENSE,
+            model_args=(data,),
+            rng_key=kernel_key,
+        )
+        slopes = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.z_grad)])
+        return state, jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
+
+    def advance(state: Any, data: Any, length: int) -> tuple[Any, tuple[Any, dict[str, Array]]]:
+        def step(state: Any, _: None) -> tuple[Any, Any]:
+            state = sample_kernel(state, model_args=(data,))
+            return state, (state.z, {name: _field(state, field) for field, name in STATISTICS.items()})
+
+        return jax.lax.scan(step, state, None, length=length)
+
+    def constrain(points: Any, data: Any) -> dict[str, Array]:
+        rebuild = partial(constrain_fn, model, (data,), {}, return_deterministic=True)
+        return jax.lax.map(rebuild, points, batch_size=64)
+
+    def batched(function: Callable[..., Any]) -> Callable[..., Any]:
+        chains = jax.vmap(function, in_axes=(0, None))
+        return jax.vmap(chains) if many else chains
+
+    return Programs(
+        start=jax.jit(batched(start), compiler_options=COMPILER),
+        advance=jax.jit(
+            lambda state, data, length: batched(partial(advance, length=length))(state, data),
+            static_argnums=2,
+            donate_argnums=0,
+            compiler_options=COMPILER,
+        ),
+        constrain=jax.jit(batched(constrain), compiler_options=COMPILER),
+    )
+
+
+def is_weight(site: str) -> bool:
+    """Whether an unconstrained site holds weights or biases of a network."""
+    return "weight" in site or "bias" in site
+
+
+def _field(state: Any, path: str) -> Array:
+    for name in path.split("."):
+        state = getattr(state, name)
+    return state
+
+
+def run_nuts(
+    model: Any,
+    data: Any,
+    settings: NUTS,
+    rng_key: Array,
+    report: Callable[[int, int], None] | None = None,
+    *,
+    many: bool = False,
+) -> Draws:
+    """Draw from the posterior of one data set, or of many of one shape at once.
+
+    Parameters
+    ----------
+    model : NumPyro program of one argument, the data.
+    data : pytree; with ``many=True`` every leaf has a leading data-set dimension.
+    settings : see `NUTS`.
+    rng_key : key, or keys (data set,).
+    report : called with (draws done, draws in all) per chain, warm-up included.
+
+    Returns
+    -------
+    Draws (chain, draw, ...), or (data set, chain, draw, ...).
+
+    Raises
+    ------
+    ConvergenceError
+        If no start with a finite density was found, naming the chain.
+    """
+    programs = programs_for(model, settings, many=many)
+    split = partial(jax.random.split, num=settings.chains)
+    keys = jax.vmap(split)(rng_key) if many else split(rng_key)
+    data = jax.tree.map(jnp.asarray, data)
+    draw_axis = 2 if many else 1
+    state, usable = programs.start(keys, data)
+    if not bool(jnp.all(usable)):
+        raise ConvergenceError(
+            f"no chain can start: the log density or its gradient is not finite at {START_CANDIDATES} starting "
+            f"points (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior scales that are "
+            "far too wide or a network that returns NaN. Check the model on panel.arrays()."
+        )
+    total = settings.warmup + settings.draws
+    done = 0
+    points: list[Any] = []
+    statistics: list[dict[str, np.ndarray]] = []
+    # Warm-up and draws are cut into chunks of one length wherever possible, so that few programs are compiled.
+    for length in [*_chunks(settings.warmup), *_chunks(settings.draws)]:
+        state, (chunk, extra) = programs.advance(state, data, length)
+        if done >= settings.warmup:
+            points.append(jax.tree.map(np.asarray, chunk))
+            statistics.append(jax.tree.map(np.asarray, extra))
+        done += length
+        jax.block_until_ready(state.potential_energy)
+        if report is not None:
+            report(done, total)
+    stacked = jax.tree.map(lambda *parts: np.concatenate(parts, axis=draw_axis), *points)
+    extras = jax.tree.map(lambda *parts: np.concatenate(parts, axis=draw_axis), *statistics)
+    constrained = programs.constrain(stacked, data)
+    extras["lp"] = -extras["lp"]
+    return Draws({name: np.asarray(value) for name, value in constrained.items()}, extras)
+
+
+def _chunks(length: int) -> list[int]:
+    whole, rest = divmod(length, CHUNK)
+    return [CHUNK] * whole + ([rest] if rest else [])

@@ -1,0 +1,68 @@
+"""How a posterior is computed: settings only, the work is in ``sampling`` and ``run``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bayesfactor.errors import DataError
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """The No-U-Turn sampler of NumPyro, its chains side by side in one program.
+
+    Parameters
+    ----------
+    warmup : draws used to adapt the step size and the mass matrix, then thrown away, per chain.
+    draws : draws kept, per chain.
+    chains : number of chains, at least 2 so that convergence can be judged.
+    target_accept : raise it (0.9, 0.95) when a fit reports divergences.
+    max_tree_depth : at most ``2**max_tree_depth - 1`` gradients a draw.
+    start_radius : chains start within this distance of zero in unconstrained space, network weights from their
+        prior. NumPyro's own radius of 2 fails on large correlation matrices.
+    precision : "float32", "float64", or "auto": float64 where sufficient statistics make it free, float32 for
+        models that sweep the stocks at every gradient.
+    """
+
+    warmup: int = 500
+    draws: int = 500
+    chains: int = 4
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    start_radius: float = 0.1
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.warmup < 20 or self.draws < 4 or self.chains < 2:
+            raise DataError(
+                "NUTS needs warmup >= 20, draws >= 4 and chains >= 2 (convergence is judged between chains): got "
+                f"warmup={self.warmup}, draws={self.draws}, chains={self.chains}"
+            )
+        if not 0.5 <= self.target_accept < 1:
+            raise DataError(f"target_accept must be in [0.5, 1): got {self.target_accept}")
+        if self.precision not in ("auto", "float32", "float64"):
+            raise DataError(f"precision must be 'auto', 'float32' or 'float64': got {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Independent draws from a posterior known in closed form (linear model, full pooling, normal noise).
+
+    Parameters
+    ----------
+    draws : draws per chain, in antithetic pairs.
+    chains : kept for one shape of result; all draws are independent of each other up to the pairs.
+    """
+
+    draws: int = 1000
+    chains: int = 4
+
+    def __post_init__(self) -> None:
+        if self.draws < 4 or self.draws % 2 or self.chains < 1:
+            raise DataError(
+                f"Exact needs an even number of draws >= 4 and chains >= 1: got draws={self.draws}, "
+                f"chains={self.chains}"
+            )
+
+
+Inference = NUTS | Exact

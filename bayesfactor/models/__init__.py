@@ -1,0 +1,5 @@
+"""One file per model: pure functions of one draw on top, the ``numpyro.sample`` statements below them."""
+
+from bayesfactor.models.fundamental import FundamentalFactorModel
+
+__all__ = ["FundamentalFactorModel"]

@@ -1,0 +1,546 @@
+r"""The deep fundamental factor model of Dixon and Polson (2020), with slopes that move every month.
+
+.. math::
+    r_{ti} = w_t' \phi(z_{ti}) + \sigma_t e_{ti}, \qquad w_t = \bar w + u_t, \quad u_t \sim N(0, S)
+
+``phi`` are an intercept and the last hidden features of a network (eq. 2-5), or an intercept and the characteristics
+themselves (``hidden=()``, eq. 1). ``u_t`` is integrated out for normal noise and sampled for Student-t noise.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.contrib.module import random_eqx_module
+from numpyro.handlers import reparam
+from numpyro.infer.reparam import LocScaleReparam
+
+from bayesfactor.components import conjugate, networks
+from bayesfactor.components.month import (
+    MonthLaw,
+    Moments,
+    log_density_given_shocks,
+    log_density_of_moments,
+)
+from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
+from bayesfactor.panel import PanelArrays
+
+Params = dict[str, Array]
+
+LKJ_LIMIT = 12  # above it the correlation of the slopes is diagonal plus low rank
+NOISE_PRIOR_SD = 0.5  # of the log noise level around the training returns' cross-sectional sd
+NETWORK = "network"
+
+
+class MonthStatistics(NamedTuple):
+    """All that the linear model with normal noise needs of a panel: cost free of the number of stocks.
+
+    Attributes
+    ----------
+    count : (time,) observed stocks.
+    gram : (time, feature, feature) ``X'X`` with ``X = [1, z]``.
+    projection : (time, feature) ``X'r``.
+    square : (time,) ``r'r``.
+    varies : (characteristic,) 1 where the slope may move by month, 0 for indicators.
+    return_scale : () cross-sectional sd of the training returns, decimal per period.
+    periods_per_year : ().
+    """
+
+    count: Array
+    gram: Array
+    projection: Array
+    square: Array
+    varies: Array
+    return_scale: Array
+    periods_per_year: Array
+
+
+@dataclass(frozen=True)
+class FundamentalFactorModel:
+    """Expected returns from characteristics: a network or a linear map, its slopes varying by month.
+
+    Call it as a NumPyro program on ``panel.arrays()``, or give it to ``bayesfactor.fit``.
+
+    Parameters
+    ----------
+    hidden : widths of the hidden layers; ``()`` is the linear model.
+    activation : "tanh", "softplus", "relu" or "identity". Interactions need "tanh" or "softplus".
+    pooling : "partial" (default) lets every slope on the last features move by month around its average, which is
+        what returns do; "full" treats all rows as independent: for comparison, its bands are too narrow.
+    noise : "student_t" (default, for single stocks) or "normal" (closed form in the monthly shocks: faster, right
+        for portfolios).
+    input_prior : "normal", "ard" (one scale per characteristic) or "horseshoe" (regularised, few characteristics
+        matter).
+    network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
+    slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
+        characteristic; for networks the last layer is scaled so that expected returns have the same prior spread.
+        ``math.inf`` is a flat prior (linear model only).
+    slope_variation : prior scale of the sd over months of such a slope, decimal per month.
+    intercept_sd, intercept_variation : the same for the intercept (the average stock).
+    noise_variation : prior scale of the sd over months of the log noise level.
+    shock_rank : rank of the correlation of the slopes beyond the diagonal, where there are more than 12.
+
+    References
+    ----------
+    Dixon, M. F. and Polson, N. G. (2020), Deep Fundamental Factor Models, eq. 1-8.
+    """
+
+    hidden: tuple[int, ...] = (8,)
+    activation: str = "tanh"
+    pooling: str = "partial"
+    noise: str = "student_t"
+    input_prior: str = "normal"
+    network: eqx.Module | None = None
+    slope_sd: float = 0.01
+    slope_variation: float = 0.02
+    intercept_sd: float = 0.02
+    intercept_variation: float = 0.05
+    noise_variation: float = 0.3
+    shock_rank: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        _one_of("activation", self.activation, networks.ACTIVATIONS)
+        _one_of("pooling", self.pooling, ("partial", "full"))
+        _one_of("noise", self.noise, ("normal", "student_t"))
+        _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
+        if any(width < 1 for width in self.hidden):
+            raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
+        if self.network is not None and self.hidden:
+            raise DataError(
+                f"give either network= or hidden=, not both: got hidden={self.hidden} beside a network. "
+                "Pass hidden=() with your own feature map."
+            )
+        scales = {
+            name: getattr(self, name)
+            for name in ("slope_sd", "slope_variation", "intercept_sd", "intercept_variation", "noise_variation")
+        }
+        wrong = {name: value for name, value in scales.items() if not value > 0}
+        if wrong:
+            raise DataError(f"prior scales must be positive: got {wrong}")
+        if math.isinf(self.slope_sd) and (not self.linear or self.input_prior != "normal"):
+            raise DataError(
+                "a flat prior (slope_sd=inf) needs the linear model with input_prior='normal': the last layer of a "
+                "network is not identified without a prior."
+            )
+
+    # ------------------------------------------------------------------ what the model is
+
+    @property
+    def linear(self) -> bool:
+        """Whether expected returns are linear in the characteristics."""
+        return not self.hidden and self.network is None
+
+    @property
+    def likelihood_kind(self) -> str:
+        """A proper density of the returns given what was known before the month."""
+        return "density"
+
+    def feature_network(self, n_characteristics: int) -> Any:
+        """The feature map without weights; None for the linear model."""
+        if self.network is not None:
+            return self.network
+        if not self.hidden:
+            return None
+        return networks.FeatureNetwork(n_characteristics, self.hidden, self.activation)
+
+    def feature_names(self, characteristics: tuple[str, ...]) -> list[str]:
+        """Labels of the features, intercept first."""
+        if self.linear:
+            return ["intercept", *characteristics]
+        n_features = self._n_features(len(characteristics))
+        return ["intercept", *(f"unit_{index}" for index in range(1, n_features))]
+
+    def dims(self) -> dict[str, list[str]]:
+        """Dimensions of the parameters that have labelled ones."""
+        return {
+            "slope_mean": ["feature"],
+            "slope_scale": ["feature"],
+            "slope_correlation_root": ["feature", "feature_2"],
+            "noise_scale": ["time"],
+            "shock": ["time", "feature"],
+            "input_scale": ["characteristic"],
+        }
+
+    def is_internal(self, site: str) -> bool:
+        """Whether a site only serves the sampler's geometry and is not kept in a result."""
+        return site.endswith(("_decentered", "_base", "_relative", "_flat", "_correlation", "_factor", "_excess"))
+
+    def check(self, arrays: PanelArrays) -> None:
+        """Refuse or warn of a panel whose months are too small for the model.
+
+        Raises
+        ------
+        DataError
+            When more than 5% of the months have fewer observed stocks than the linear model has slopes.
+        """
+        if not (self.linear and self.pooling == "partial"):
+            return
+        n_slopes = arrays.varies.shape[0] + 1
+        small = np.flatnonzero(arrays.observed.sum(axis=1) < n_slopes)
+        if not small.size:
+            return
+        share = small.size / len(arrays.observed)
+        text = (
+            f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): "
+            f"{share:.0%} of the months have fewer, the first at positions "
+            f"{first_three(small.tolist())}. Drop characteristics, or use pooling='full'."
+        )
+        if share > 0.05:
+            raise DataError(text)
+        warnings.warn(text, DataWarning, stacklevel=4)
+
+    def _n_features(self, n_characteristics: int) -> int:
+        if self.linear:
+            return n_characteristics + 1
+        network = self.feature_network(n_characteristics)
+        shape = jax.eval_shape(network, jax.ShapeDtypeStruct((n_characteristics,), jnp.result_type(float)))
+        if len(shape.shape) != 1:
+            raise DataError(
+                f"a feature network must map (characteristic,) to (feature,): it returns shape {shape.shape}"
+            )
+        return shape.shape[0] + 1
+
+    # ------------------------------------------------------------------ pure functions of one draw
+
+    def _network_of(self, params: Params, n_characteristics: int) -> Any:
+        prefix = NETWORK + "."
+        weights = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        return networks.with_parameters(self.feature_network(n_characteristics), weights)
+
+    def features(self, params: Params, z: Array) -> Array:
+        """Intercept and features (stock, feature) of characteristics ``z`` (stock, characteristic)."""
+        if self.linear:
+            inner = z
+        elif self.network is None:
+            inner = self._network_of(params, z.shape[-1]).of_stocks(z)
+        else:
+            inner = jax.vmap(self._network_of(params, z.shape[-1]))(z)
+        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), inner], axis=-1)
+
+    def response(self, params: Params, z: Array) -> Array:
+        """Expected return (stock,) at the population slopes, decimal per period: ``wbar' phi(z)``."""
+        return self.features(params, z) @ params["slope_mean"]
+
+    def month_law(self, params: Params, z: Array) -> MonthLaw:
+        """Law of a new month's returns given its characteristics (stock, characteristic)."""
+        features = self.features(params, z)
+        full = self.pooling == "full"
+        return MonthLaw(
+            mean=features @ params["slope_mean"],
+            loadings=features[:, :0] if full else features * params["slope_scale"],
+            root=jnp.zeros((0, 0), features.dtype) if full else params["slope_correlation_root"],
+            scale=params["noise_level"],
+            log_scale_sd=0.0 if full else params["noise_variation"],
+            degrees_of_freedom=params.get("degrees_of_freedom"),
+        )
+
+    def gradient(self, params: Params, z: Array) -> Array:
+        """Sensitivities (stock, characteristic): derivative of `response`, Dixon and Polson (2020), eq. 7."""
+        if self.linear:
+            return jnp.broadcast_to(params["slope_mean"][1:], z.shape)
+        if self.network is None:
+            return networks.gradient(self._network_of(params, z.shape[-1]), params["slope_mean"][1:], z)
+        return jax.vmap(jax.grad(lambda row: self.response(params, row[None])[0]))(z)
+
+    def gradient_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
+        """Sums over stocks of the sensitivities and their squares, weighted by `weights` (stock,)."""
+        if self.linear:
+            slopes, total = params["slope_mean"][1:], jnp.sum(weights)
+            return networks.Sums(total * slopes, total * slopes**2)
+        if self.network is None:
+            inner = self._network_of(params, z.shape[-1])
+            return networks.gradient_sums(inner, params["slope_mean"][1:], z, weights)
+        return networks.gradient_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
+
+    def hessian_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
+        """Sums over stocks of the second derivatives of `response` and their squares, eq. 8."""
+        self._require_curvature()
+        if self.network is None:
+            inner = self._network_of(params, z.shape[-1])
+            return networks.hessian_sums(inner, params["slope_mean"][1:], z, weights)
+        return networks.hessian_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
+
+    def _require_curvature(self) -> None:
+        if self.linear:
+            raise UnsupportedQuantityError(
+                "a linear model has no interactions: its second derivatives are zero everywhere. "
+                "Fit one with hidden layers, e.g. FundamentalFactorModel(hidden=(8,))."
+            )
+        if self.network is None and self.activation in ("relu", "identity"):
+            raise UnsupportedQuantityError(
+                f"interactions need second derivatives, which are zero almost everywhere with activation="
+                f"{self.activation!r}. Use activation='tanh' or 'softplus'."
+            )
+
+    def functions(self, params: Params, probes: Array) -> dict[str, Array]:
+        """What is diagnosed: functions of the parameters that do not depend on how the weights are labelled.
+
+        Expected returns, sensitivities and the sd of the common shocks at the probe rows (probe, characteristic),
+        and the scales of the noise.
+        """
+        result = {"response": self.response(params, probes), "sensitivity": self.gradient(params, probes)}
+        if self.linear:
+            result = {"slope_mean": params["slope_mean"], "response": result["response"]}
+        if self.pooling == "partial":
+            law = self.month_law(params, probes)
+            result["common_sd"] = jnp.sqrt(jnp.sum((law.loadings @ law.root) ** 2, axis=-1))
+        for name in ("noise_level", "noise_variation", "degrees_of_freedom"):
+            if name in params:
+                result[name] = params[name]
+        return result
+
+    # ------------------------------------------------------------------ data
+
+    def data(self, arrays: PanelArrays) -> PanelArrays | MonthStatistics:
+        """The panel's arrays, or their sufficient statistics where those are enough (linear, normal noise)."""
+        if not self.linear or self.noise != "normal":
+            return arrays
+        design = np.concatenate(
+            [np.ones((*arrays.returns.shape, 1)), np.asarray(arrays.characteristics, float)], axis=-1
+        )
+        design *= arrays.observed[..., None]
+        returns = np.where(arrays.observed, arrays.returns, 0.0)
+        return MonthStatistics(
+            count=arrays.observed.sum(axis=1).astype(float),
+            gram=np.swapaxes(design, 1, 2) @ design,
+            projection=np.einsum("tnf,tn->tf", design, returns),
+            square=np.sum(returns**2, axis=1),
+            varies=arrays.varies,
+            return_scale=arrays.return_scale,
+            periods_per_year=arrays.periods_per_year,
+        )
+
+    # ------------------------------------------------------------------ the NumPyro program
+
+    def __call__(self, data: PanelArrays | MonthStatistics) -> None:
+        """Sample statements: priors in finance units, then the density of every month.
+
+        Parameters
+        ----------
+        data : ``panel.arrays()``, or what `data` made of them.
+        """
+        with reparam(config=_non_centred):
+            params = self._sample_slopes(data) | self._sample_noise(data)
+        if self.noise == "student_t":
+            shape = (len(data.observed), params["slope_scale"].shape[-1] if self.pooling == "partial" else 0)
+            params["shock"] = numpyro.sample("shock", dist.Normal(0, 1).expand(shape).to_event(2))
+        numpyro.factor("returns", self.log_likelihood(params, data))
+
+    def log_likelihood(self, params: Params, data: PanelArrays | MonthStatistics) -> Array:
+        """Log density () of all months given one draw, at each month's own noise level."""
+        if isinstance(data, MonthStatistics):
+            return jnp.sum(
+                jax.vmap(partial(self._log_density_of_statistics, params))(
+                    data.count, data.gram, data.projection, data.square, params["noise_scale"]
+                )
+            )
+        months = (data.characteristics, data.returns, data.observed, params["noise_scale"])
+        if self.noise == "normal":
+            terms = jax.vmap(partial(self._log_density, params))(*months)
+        else:
+            terms = jax.vmap(partial(self._log_density_given_shocks, params))(*months, params["shock"])
+        return jnp.sum(terms)
+
+    def _log_density(self, params: Params, z: Array, r: Array, observed: Array, scale: Array) -> Array:
+        """Normal noise at a common scale: the features' sufficient statistics, made afresh for every draw."""
+        design = jnp.where(observed[:, None], self.features(params, z), 0.0)
+        moments = (jnp.sum(observed), design.T @ design, design.T @ r, r @ r)
+        return self._log_density_of_statistics(params, *moments, scale)
+
+    def _log_density_given_shocks(
+        self, params: Params, z: Array, r: Array, observed: Array, scale: Array, shocks: Array
+    ) -> Array:
+        return log_density_given_shocks(self.month_law(params, z)._replace(scale=scale), shocks, r, observed)
+
+    def _log_density_of_statistics(
+        self, params: Params, count: Array, gram: Array, projection: Array, square: Array, scale: Array
+    ) -> Array:
+        mean, precision = params["slope_mean"], 1.0 / scale**2
+        residual = projection - gram @ mean
+        full = self.pooling == "full"
+        spread = params["slope_mean"][:0] if full else params["slope_scale"]
+        moments = Moments(
+            count=count,
+            log_scale=count * jnp.log(scale),
+            gram=gram[: len(spread), : len(spread)] * precision * spread[:, None] * spread,
+            projection=residual[: len(spread)] * precision * spread,
+            square=(square - mean @ (projection + residual)) * precision,
+        )
+        root = jnp.zeros((0, 0), gram.dtype) if full else params["slope_correlation_root"]
+        return log_density_of_moments(moments, root)
+
+    def _sample_slopes(self, data: PanelArrays | MonthStatistics) -> Params:
+        n_characteristics = data.varies.shape[-1]
+        months = 12.0 / data.periods_per_year  # in one period: priors are stated per month
+        params: Params = {}
+        input_scale = self._sample_input_scale(n_characteristics)
+        network, spread = self.feature_network(n_characteristics), 1.0
+        n_features = self._n_features(n_characteristics)
+        if network is not None:
+            drawn = random_eqx_module(NETWORK, network, _network_prior(network, input_scale), scope_divider=".")
+            params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
+            # The expected returns of a network have the prior spread of the linear model's.
+            spread, input_scale = math.sqrt(n_characteristics / (n_features - 1)), 1.0
+
+        if math.isinf(self.slope_sd):
+            flat = dist.ImproperUniform(dist.constraints.real_vector, (), (n_features,))
+            # Sampled in units of its usual size, so that chains start near it.
+            params["slope_mean"] = numpyro.deterministic("slope_mean", 0.01 * numpyro.sample("slope_flat", flat))
+        else:
+            slopes = jnp.full(n_features - 1, self.slope_sd * spread) * input_scale
+            deviation = months * jnp.concatenate([jnp.full(1, self.intercept_sd), slopes])
+            params["slope_mean"] = numpyro.sample("slope_mean", dist.Normal(0.0, deviation).to_event(1))
+        if self.pooling == "full":
+            return params
+
+        typical = jnp.concatenate(
+            [jnp.full(1, self.intercept_variation), jnp.full(n_features - 1, self.slope_variation * spread)]
+        )
+        if self.linear:  # a month cannot identify the slope of an indicator: it does not move
+            typical = typical * jnp.concatenate([jnp.ones(1), data.varies])
+        relative = numpyro.sample("slope_scale_relative", dist.HalfNormal(1.0).expand([n_features]).to_event(1))
+        params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
+        root = self._sample_correlation_root(n_features)
+        params["slope_correlation_root"] = numpyro.deterministic("slope_correlation_root", root)
+        return params
+
+    def _sample_correlation_root(self, size: int) -> Array:
+        """A square root of the correlation of the monthly slopes: LKJ, or diagonal plus low rank when large."""
+        if size <= LKJ_LIMIT:
+            return numpyro.sample("slope_correlation", dist.LKJCholesky(size, concentration=2.0))
+        factor = numpyro.sample(
+            "slope_factor", dist.Normal(0.0, 0.5).expand([size, self.shock_rank]).to_event(2)
+        )
+        covariance = jnp.eye(size) + factor @ factor.T
+        deviation = jnp.sqrt(jnp.diagonal(covariance))
+        return jnp.linalg.cholesky(covariance / (deviation[:, None] * deviation))
+
+    def _sample_input_scale(self, n_characteristics: int) -> Array | float:
+        """Scale (characteristic,) of what each characteristic contributes; 1 under the normal prior."""
+        if self.input_prior == "normal":
+            return 1.0
+        if self.input_prior == "ard":
+            local = numpyro.sample("input_relative", dist.HalfNormal(1.0).expand([n_characteristics]).to_event(1))
+            return numpyro.deterministic("input_scale", local)
+        # Regularised horseshoe (Piironen and Vehtari, 2017, eq. 2.8): few large scales, none beyond the slab.
+        overall = numpyro.sample("input_overall", dist.HalfCauchy(0.3))
+        local = numpyro.sample("input_relative", dist.HalfCauchy(1.0).expand([n_characteristics]).to_event(1))
+        slab = numpyro.sample("input_slab", dist.InverseGamma(2.0, 4.0))
+        shrunk = overall * local * jnp.sqrt(slab / (slab + (overall * local) ** 2))
+        return numpyro.deterministic("input_scale", shrunk)
+
+    def _sample_noise(self, data: PanelArrays | MonthStatistics) -> Params:
+        """Noise level of a typical month, decimal, and of every month of the panel."""
+        count = data.count if isinstance(data, MonthStatistics) else jnp.sum(data.observed, axis=-1)
+        params: Params = {}
+        relative = numpyro.sample("noise_relative", dist.Normal(0.0, NOISE_PRIOR_SD))
+        params["noise_level"] = numpyro.deterministic("noise_level", data.return_scale * jnp.exp(relative))
+        if self.noise == "student_t":
+            excess = numpyro.sample("tail_excess", dist.Gamma(2.0, 0.2))
+            params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
+        if self.pooling == "full":
+            params["noise_scale"] = jnp.broadcast_to(params["noise_level"], count.shape)
+            return params
+        variation = numpyro.sample("noise_variation_relative", dist.HalfNormal(1.0))
+        variation = numpyro.deterministic("noise_variation", self.noise_variation * variation)
+        params["noise_variation"] = variation
+        # log sigma_t ~ N(level, variation^2), centred as far as the data determine it (only the sampler's geometry).
+        centring = _noise_centring(data, count)
+        base = numpyro.sample(
+            "log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1)
+        )
+        log_noise = relative + variation ** (1 - centring) * (base - centring * relative)
+        params["noise_scale"] = numpyro.deterministic("noise_scale", data.return_scale * jnp.exp(log_noise))
+        return params
+
+    # ------------------------------------------------------------------ the conjugate case
+
+    def regression(self, data: PanelArrays | MonthStatistics) -> conjugate.Regression:
+        """The model as one Bayesian regression: linear, full pooling, normal noise."""
+        if not (self.linear and self.pooling == "full" and self.noise == "normal" and self.input_prior == "normal"):
+            raise UnsupportedQuantityError(
+                "Exact() needs a conjugate model: hidden=(), pooling='full', noise='normal' and "
+                f"input_prior='normal'. This one has hidden={self.hidden}, pooling={self.pooling!r}, "
+                f"noise={self.noise!r}, input_prior={self.input_prior!r}. Use NUTS()."
+            )
+        assert isinstance(data, MonthStatistics)
+        months = 12.0 / float(data.periods_per_year)
+        precision = np.full(data.gram.shape[-1], (self.slope_sd * months) ** -2.0)
+        precision[0] = 0.0 if math.isinf(self.slope_sd) else (self.intercept_sd * months) ** -2.0
+        return conjugate.Regression(
+            count=float(np.sum(data.count)),
+            gram=np.sum(data.gram, axis=0),
+            projection=np.sum(data.projection, axis=0),
+            square=float(np.sum(data.square)),
+            prior_precision=precision,
+            log_scale_mean=float(np.log(data.return_scale)),
+            log_scale_sd=NOISE_PRIOR_SD,
+        )
+
+
+def _noise_centring(data: PanelArrays | MonthStatistics, count: Array) -> Array:
+    """How far (time,) the months' noise levels are told apart by the data, between 0 (not at all) and 1.
+
+    Share of the spread over months of the log cross-sectional sd that is not its own sampling error, about
+    ``1 / (2 n)`` a month.
+    """
+    if isinstance(data, MonthStatistics):
+        total, square = data.projection[:, 0], data.square
+    else:
+        seen = jnp.where(data.observed, data.returns, 0.0)
+        total, square = jnp.sum(seen, axis=-1), jnp.sum(seen**2, axis=-1)
+    usable = count >= 2
+    variance = (square - total**2 / jnp.maximum(count, 1)) / jnp.maximum(count - 1, 1)
+    log_sd = 0.5 * jnp.log(jnp.where(usable, variance, 1.0))
+    error = 0.5 / jnp.maximum(count, 1)
+    n_usable = jnp.maximum(jnp.sum(usable), 1)
+    mean = jnp.sum(jnp.where(usable, log_sd, 0.0)) / n_usable
+    spread = jnp.sum(jnp.where(usable, (log_sd - mean) ** 2 - error, 0.0)) / n_usable
+    spread = jnp.maximum(spread, 1e-4)
+    return spread / (spread + error)
+
+
+def _one_of(name: str, value: object, allowed: Any) -> None:
+    if value not in allowed:
+        raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}: got {value!r}")
+
+
+def _non_centred(site: dict[str, Any]) -> LocScaleReparam | None:
+    """Weights and average slopes are sampled in units of their prior, whatever that prior's scale."""
+    if site["name"] == "slope_mean" or site["name"].endswith("weight"):
+        return LocScaleReparam(centered=0.0)
+    return None
+
+
+def _network_prior(network: eqx.Module, input_scale: Array | float) -> Any:
+    """Prior by parameter name: ``W_l ~ N(0, tau_l^2 / fan_in)`` with ``tau_l`` half-normal, vectors ``N(0, 1)``.
+
+    The first matrix is scaled by characteristic with `input_scale`.
+    """
+    matrices = [name for name, shape in networks.parameter_shapes(network).items() if len(shape) >= 2]
+    overall = {
+        name: numpyro.sample(f"{NETWORK}_scale_{layer}", dist.HalfNormal(1.0))
+        for layer, name in enumerate(matrices)
+    }
+
+    def prior(name: str, shape: tuple[int, ...]) -> dist.Distribution:
+        if name not in overall:
+            return dist.Normal(0.0, 1.0)
+        deviation = overall[name] / math.sqrt(shape[-1])
+        if name == matrices[0]:
+            deviation = deviation * input_scale
+        return dist.Normal(0.0, jnp.broadcast_to(deviation, shape)).to_event(len(shape))
+
+    return prior

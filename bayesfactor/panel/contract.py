@@ -1,0 +1,211 @@
+"""The contract of a panel's dataset: names, dims, dtypes, labels, finiteness, units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesfactor.errors import DataError, DuplicateKeyError, UnitsError, first_three
+from bayesfactor.panel.periods import as_days, check_frequency, period_ends, show
+
+DIMS = {
+    "characteristics": ("time", "asset", "characteristic"),
+    "missing": ("time", "asset", "characteristic"),
+    "returns": ("time", "asset"),
+    "in_universe": ("time", "asset"),
+    "observed": ("time", "asset"),
+    "size": ("time", "asset"),
+    "group": ("time", "asset"),
+    "benchmark_returns": ("time", "benchmark"),
+    "portfolio_returns": ("time", "portfolio"),
+    "macro": ("time", "predictor"),
+}
+REQUIRED = ("characteristics", "returns", "in_universe")
+KNOWN_BEFORE = ("characteristics", "missing", "in_universe", "size", "group", "macro")
+KNOWN_AFTER = ("returns", "observed", "benchmark_returns", "portfolio_returns")
+PREPARATIONS = ("raw", "rank", "standardise")
+MISSING_RULES = ("median", "indicator", "error")
+_BOOLEAN = ("missing", "in_universe", "observed")
+_UNITS = {
+    "returns": "decimal per period, excess",
+    "benchmark_returns": "decimal per period, excess",
+    "portfolio_returns": "decimal per period, excess",
+}
+
+
+def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) -> xr.Dataset:
+    """The dataset in canonical form: dims ordered, dtypes fixed, arrays read-only."""
+    check_frequency(frequency)
+    _one_of("preparation", preparation, PREPARATIONS)
+    _one_of("missing", missing, MISSING_RULES)
+    _check_names(data)
+    data = _check_labels(data, frequency)
+    arrays = {name: _array(data, name) for name in DIMS if name in data}
+    cells = _Cells(data, frequency)
+    for name, values in arrays.items():
+        if values.dtype.kind == "f":
+            cells.refuse(np.isinf(values), name, "finite", "An infinite value is never data: NaN is missing.")
+    _check_masks(arrays, cells, preparation, missing)
+    for name in _UNITS:
+        if name in arrays:
+            check_units(arrays[name], name)
+    coords = {name: data.indexes[name] for name in data.dims}
+    variables = {name: (DIMS[name], _frozen(values), _attrs(name)) for name, values in arrays.items()}
+    canonical = xr.Dataset(variables, coords)
+    return canonical.assign_coords(kind=("characteristic", _kinds(data)))
+
+
+def check_units(returns: np.ndarray, name: str) -> None:
+    """Refuse percent where decimal was declared.
+
+    Raises
+    ------
+    UnitsError
+        When the median absolute return is above 0.5, or the median cross-sectional sd of a period is above 1.
+    """
+    finite = np.abs(returns[np.isfinite(returns)])
+    if not finite.size:
+        return
+    median = float(np.median(finite))
+    rows = returns[np.isfinite(returns).sum(axis=1) > 2]
+    spread = float(np.median(np.nanstd(rows, axis=1))) if rows.size else 0.0
+    if median > 0.5 or spread > 1:
+        raise UnitsError(
+            f"{name} must be decimal per period (0.01 = 1%): the median |return| is {median:.3g}, the "
+            f'typical cross-sectional sd {spread:.3g}. Usually these are percent: pass units="percent".'
+        )
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise DataError(f"{name} must be one of {', '.join(map(repr, choices))}: found {value!r}.")
+
+
+def _check_names(data: xr.Dataset) -> None:
+    lacking = [name for name in REQUIRED if name not in data]
+    unknown = sorted(str(name) for name in data.data_vars if name not in DIMS)
+    if lacking or unknown:
+        raise DataError(
+            f"a panel holds the variables {', '.join(DIMS)}: lacking {lacking or 'none'}, unknown "
+            f"{unknown or 'none'}."
+        )
+    for name in data.data_vars:
+        if set(data[name].dims) != set(DIMS[str(name)]):
+            raise DataError(f"{name} must have the dims {DIMS[str(name)]}: found {data[name].dims}.")
+    bare = sorted(str(dim) for dim in data.dims if dim not in data.indexes)
+    if bare:
+        raise DataError(f"every dim must carry labels: {', '.join(bare)} has none. Give it a coordinate.")
+
+
+def _check_labels(data: xr.Dataset, frequency: str) -> xr.Dataset:
+    for dim in data.dims:
+        repeated = data.indexes[dim][data.indexes[dim].duplicated()]
+        if len(repeated):
+            raise DuplicateKeyError(f"labels of {dim} must be unique: repeated {first_three(repeated)}.")
+        if dim != "time":
+            data = data.assign_coords({dim: data.indexes[dim].astype(str).to_numpy(dtype=str)})
+    times = data.indexes["time"]
+    if not isinstance(times, pd.DatetimeIndex):
+        raise DataError(f"time must hold datetimes: found dtype {times.dtype}.")
+    if times.hasnans:
+        raise DataError("time must hold datetimes: found missing ones.")
+    days = as_days(times)
+    wrong = days != period_ends(days, frequency)
+    if wrong.any():
+        raise DataError(
+            f"time must hold the ends of {frequency} periods: found {first_three(days[wrong])}. "
+            "Read the data with read_frame, which dates periods by their calendar end."
+        )
+    return data.assign_coords(time=times.normalize().as_unit("ns")).sortby("time")
+
+
+def _array(data: xr.Dataset, name: str) -> np.ndarray:
+    values = data[name].transpose(*DIMS[name]).values
+    if name == "group":
+        return values.astype(str)
+    kind = bool if name in _BOOLEAN else np.float64
+    try:
+        if values.dtype.kind not in "biufO":
+            raise TypeError(values.dtype)
+        cast = values.astype(kind)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be {kind.__name__}: found dtype {values.dtype}.") from error
+    if kind is bool and values.dtype != bool and not np.array_equal(cast, values):
+        raise DataError(f"{name} must hold True and False: found dtype {values.dtype} with other values.")
+    return cast
+
+
+def _check_masks(arrays: dict[str, np.ndarray], cells: _Cells, preparation: str, missing: str) -> None:
+    absent, universe = np.isnan(arrays["characteristics"]), arrays["in_universe"]
+    if preparation == "raw":
+        given = arrays.setdefault("missing", absent)
+        cells.refuse(given != absent, "missing", "True exactly where a raw characteristic is NaN")
+    elif "missing" not in arrays:
+        raise DataError(
+            "a prepared panel must keep its mask `missing`: prepare with rank_normalise() or standardise()."
+        )
+    else:
+        cells.refuse(absent & universe[..., None], "characteristics", "numbers in the universe once prepared")
+    if missing == "error":
+        found = arrays["missing"] & universe[..., None]
+        remedy = 'Fill or drop them, or read with missing="median" or "indicator".'
+        cells.refuse(found, "characteristics", 'present, as missing="error" asks', remedy)
+    exists = ~np.isnan(arrays["returns"])
+    claimed = arrays.setdefault("observed", exists)
+    remedy = "`observed` means that the return exists: a NaN return cannot be claimed observed."
+    cells.refuse(claimed != exists, "observed", "True exactly where `returns` is a number", remedy)
+    empty = ~universe.any(axis=1)
+    if empty.any():
+        months = [show(time, cells.frequency) for time in cells.data.time.values[empty]]
+        raise DataError(f"every period must have an asset in its universe: none in {first_three(months)}.")
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Refuses cells, and names them."""
+
+    data: xr.Dataset
+    frequency: str
+
+    def refuse(self, bad: np.ndarray, name: str, must: str, remedy: str = "") -> None:
+        if bad.any():
+            cells = cells_of(bad, [self.data.indexes[dim] for dim in DIMS[name]], self.frequency)
+            raise DataError(f"{name} must be {must}: found otherwise at {cells}. {remedy}".rstrip())
+
+
+def cells_of(bad: np.ndarray, labels: list[pd.Index], frequency: str) -> str:
+    """First three flagged cells, named by their labels, and the count."""
+    where = np.argwhere(bad)
+    first = [
+        tuple(
+            show(axis[i], frequency) if d == 0 else axis[i]
+            for d, (axis, i) in enumerate(zip(labels, cell, strict=True))
+        )
+        for cell in where[:3]
+    ]
+    return f"{', '.join('(' + ', '.join(map(str, cell)) + ')' for cell in first)} ({len(where):,} in all)"
+
+
+def _kinds(data: xr.Dataset) -> np.ndarray:
+    if "kind" not in data.coords:
+        return np.full(data.sizes["characteristic"], "continuous")
+    kinds = data.coords["kind"].values.astype(str)
+    unknown = sorted(set(kinds) - {"continuous", "indicator"})
+    if unknown:
+        raise DataError(f"kind must be 'continuous' or 'indicator': found {unknown}.")
+    return kinds
+
+
+def _attrs(name: str) -> dict[str, str]:
+    return {"units": _UNITS[name]} if name in _UNITS else {}
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    """A read-only array that nobody else can write to."""
+    if values.flags.writeable or values.base is not None:
+        values = values.copy()
+    values.setflags(write=False)
+    return values

@@ -1,0 +1,169 @@
+"""Where rows land: the return at its period, the characteristics at the later period that may use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from bayesfactor.errors import DataError, DuplicateKeyError, LookAheadError, first_three
+from bayesfactor.panel.periods import Calendar, Days, show
+
+_NEVER = np.datetime64("9999-12-31")
+_TELLING_CORRELATION = 0.95
+_ENOUGH_CELLS = 30
+_MOST_CELLS = 20_000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a frame as arrays: `asset` are positions in `labels`, which are sorted."""
+
+    names: tuple[str, ...]
+    dates: Days
+    labels: np.ndarray
+    asset: np.ndarray
+    returns: np.ndarray
+    characteristics: np.ndarray  # (row, characteristic)
+    size: np.ndarray | None
+    group: np.ndarray | None
+    available: Days | None
+
+    def known_at(self, cut: np.datetime64, calendar: Calendar, returns_over: str) -> Rows:
+        """The rows as they stood at the end of the period labelled `cut`.
+
+        A row dated later is known only where its publication date says so; its return is not.
+        """
+        public = self.dates <= cut if self.available is None else self.available <= cut
+        kept = (self.dates <= cut) | public
+        lands = calendar.ordinals(self.dates) + (1 if returns_over == "next" else 0)
+        over = lands <= calendar.ordinals(np.array([cut]))[0]
+        blank = ~public[kept]
+        characteristics = np.where(blank[:, None], np.nan, self.characteristics[kept])
+        return replace(
+            self,
+            dates=self.dates[kept],
+            asset=self.asset[kept],
+            returns=np.where(over, self.returns, np.nan)[kept],
+            characteristics=characteristics,
+            size=None if self.size is None else np.where(blank, np.nan, self.size[kept]),
+            group=None if self.group is None else np.where(blank, "", self.group[kept]),
+            available=None if self.available is None else np.where(blank, _NEVER, self.available[kept]),
+        )
+
+
+def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None) -> xr.Dataset:
+    """Land every row on its periods.
+
+    `lag=None` uses publication dates. An asset is in the universe of t when it has a row in period t - 1 and
+    the row that supplies its characteristics at t has at least one.
+    """
+    position = calendar.ordinals(rows.dates)
+    first = int(position.min())
+    step = position - first
+    shape = (int(step.max()) + 2, len(rows.labels))
+    _refuse_duplicates(rows, step, calendar)
+
+    ahead = 1 if returns_over == "next" else 0
+    returns = np.full(shape, np.nan)
+    returns[step + ahead, rows.asset] = rows.returns
+    listed = np.zeros(shape, bool)
+    listed[step + 1, rows.asset] = True
+
+    if lag is None:
+        source = _latest_public(rows, calendar, first, shape)
+    else:
+        source = np.full(shape, -1)
+        lands = step + ahead + lag
+        inside = lands < shape[0]
+        source[lands[inside], rows.asset[inside]] = np.flatnonzero(inside)
+    has_any = ~np.isnan(rows.characteristics).all(axis=1)
+    in_universe = listed & (source >= 0) & has_any[source]
+    if not in_universe.any():
+        raise DataError(
+            "some asset must have a row in the period before, with a characteristic old enough: none has, "
+            "over "
+            f"{len(rows.dates):,} rows. Usually the lag is longer than the data, or all characteristics are "
+            "missing."
+        )
+    months, ever = np.flatnonzero(in_universe.any(axis=1)), np.flatnonzero(in_universe.any(axis=0))
+    grid = np.ix_(months, ever)
+    source = source[grid]
+    absent = source < 0
+    characteristics = rows.characteristics[source]
+    characteristics[absent] = np.nan
+    dims = ("time", "asset")
+    variables = {
+        "characteristics": ((*dims, "characteristic"), characteristics),
+        "returns": (dims, returns[grid]),
+        "in_universe": (dims, in_universe[grid]),
+    }
+    if rows.size is not None:
+        variables["size"] = (dims, np.where(absent, np.nan, rows.size[source]))
+    if rows.group is not None:
+        variables["group"] = (dims, np.where(absent, "", rows.group[source]))
+    coords = {
+        "time": calendar.labels(months + first),
+        "asset": rows.labels[ever],
+        "characteristic": list(rows.names),
+    }
+    return xr.Dataset(variables, coords)
+
+
+def refuse_known_returns(data: xr.Dataset) -> None:
+    """Refuse a characteristic that is the return it should explain.
+
+    That is |rank correlation| above 0.95 where both land, over at least 30 cells of the universe.
+
+    Raises
+    ------
+    LookAheadError
+        Naming the characteristic.
+    """
+    both = (data.in_universe & data.observed).values
+    returns, block = data.returns.values[both], data.characteristics.values[both]
+    stride = max(1, len(returns) // _MOST_CELLS)
+    returns, block = returns[::stride], block[::stride]
+    for name, column in zip(data.indexes["characteristic"], block.T, strict=True):
+        present = ~np.isnan(column)
+        if present.sum() < _ENOUGH_CELLS or np.ptp(column[present]) == 0:
+            continue
+        correlation = np.corrcoef(rankdata(column[present]), rankdata(returns[present]))[0, 1]
+        if abs(correlation) > _TELLING_CORRELATION:
+            raise LookAheadError(
+                f"characteristics must be known before the return: {name!r} has rank correlation "
+                f"{correlation:.3f} with the "
+                "return of the same period. Usually it is that return under another name (ret_next beside "
+                "xret_next), or "
+                "the timing is one period off. Leave it out: characteristics=[...], or correct returns_over "
+                "and lag."
+            )
+
+
+def _latest_public(rows: Rows, calendar: Calendar, first: int, shape: tuple[int, int]) -> np.ndarray:
+    """Row in force at (time, asset): the latest public strictly before the period began, else -1."""
+    assert rows.available is not None
+    order = np.lexsort((rows.dates, rows.available, rows.asset))
+    starts = np.maximum(calendar.first_after(rows.available[order]) - first, 0)
+    inside = starts < shape[0]
+    rank = np.full(shape, -1)
+    np.maximum.at(rank, (starts[inside], rows.asset[order][inside]), np.flatnonzero(inside))
+    rank = np.maximum.accumulate(rank, axis=0)
+    return np.where(rank < 0, -1, order[rank])
+
+
+def _refuse_duplicates(rows: Rows, step: np.ndarray, calendar: Calendar) -> None:
+    key = step * len(rows.labels) + rows.asset
+    order = np.argsort(key, kind="stable")
+    again = order[1:][key[order][1:] == key[order][:-1]]
+    if again.size:
+        cells = sorted(
+            {(show(rows.dates[row], calendar.frequency), str(rows.labels[rows.asset[row]])) for row in again}
+        )
+        raise DuplicateKeyError(
+            f"each (time, asset) must have one row a period ({calendar.frequency}): repeated "
+            f"{first_three(cells)}. Usually two "
+            "share classes under one name, or two dates in one period."
+        )

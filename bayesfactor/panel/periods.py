@@ -1,0 +1,190 @@
+"""Calendar periods: parsing dates, inferring the frequency, moving by months and weeks instead of by rows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesfactor.errors import DataError, first_three
+
+PERIODS_PER_YEAR = {"monthly": 12, "weekly": 52, "daily": 252}
+_FRIDAY = 1  # 1970-01-02 was a Friday: weeks run from Saturday to Friday
+
+Days = np.ndarray  # datetime64[D]
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Whole-number positions of periods, so that a lag of one is one calendar period.
+
+    Months and weeks are counted on the calendar. Days are counted on `days`, the sorted dates that the data
+    have, plus one for the period after the last.
+    """
+
+    frequency: str
+    days: Days | None = None
+
+    @classmethod
+    def of(cls, dates: Days, frequency: str) -> Calendar:
+        """Calendar that covers `dates` and the period after the last."""
+        if frequency != "daily":
+            return cls(frequency)
+        days = np.unique(dates)
+        return cls(frequency, np.append(days, _next_day(days)))
+
+    def ordinals(self, dates: Days) -> np.ndarray:
+        """Position of the period that holds each date; -1 for a day that the calendar has not."""
+        if self.frequency == "monthly":
+            return dates.astype("datetime64[M]").astype(np.int64)
+        if self.frequency == "weekly":
+            return (dates.astype(np.int64) - _FRIDAY + 6) // 7
+        assert self.days is not None
+        where = np.minimum(np.searchsorted(self.days, dates), self.days.size - 1)
+        return np.where(self.days[where] == dates, where, -1)
+
+    def first_after(self, dates: Days) -> np.ndarray:
+        """Position of the first period whose first day is strictly after each date."""
+        if self.frequency == "daily":
+            assert self.days is not None
+            return np.searchsorted(self.days, dates, side="right")
+        return self.ordinals(dates) + 1
+
+    def labels(self, ordinals: np.ndarray) -> pd.DatetimeIndex:
+        """Period ends: calendar month end, Friday, or the day itself."""
+        if self.frequency == "monthly":
+            ends = (ordinals + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+        elif self.frequency == "weekly":
+            ends = (ordinals * 7 + _FRIDAY).astype("datetime64[D]")
+        else:
+            assert self.days is not None
+            ends = self.days[ordinals]
+        return pd.DatetimeIndex(ends.astype("datetime64[ns]"), name="time")
+
+
+def _next_day(days: Days) -> np.datetime64:
+    """The trading day after the last: the next weekday, or the next day where the data trade on weekends."""
+    if np.is_busday(days).all():
+        return np.busday_offset(days[-1], 1, roll="forward")
+    return days[-1] + np.timedelta64(1, "D")
+
+
+def as_days(times: pd.DatetimeIndex) -> Days:
+    """Dates without time of day."""
+    return times.to_numpy().astype("datetime64[D]")
+
+
+def period_ends(dates: Days, frequency: str) -> Days:
+    """Label of the period that holds each date."""
+    if frequency == "daily":
+        return dates
+    calendar = Calendar(frequency)
+    return as_days(calendar.labels(calendar.ordinals(dates)))
+
+
+def check_frequency(frequency: str) -> None:
+    """Refuse a frequency that the package has no calendar for."""
+    if frequency not in PERIODS_PER_YEAR:
+        raise DataError(f"frequency must be one of {', '.join(PERIODS_PER_YEAR)}: found {frequency!r}.")
+
+
+def infer_frequency(dates: Days) -> str:
+    """Monthly where no calendar month holds two dates, weekly where no week does, daily otherwise."""
+    days = np.unique(dates)
+    for frequency, longest in (("monthly", 62), ("weekly", 10), ("daily", 4)):
+        if frequency != "daily" and np.unique(period_ends(days, frequency)).size < days.size:
+            continue
+        gap = float(np.diff(days).astype(np.int64).mean()) if days.size > 1 else 0.0
+        if gap <= longest:
+            return frequency
+        raise DataError(
+            f"the frequency must be plain from the dates: they look {frequency}, but are "
+            f"{gap:.0f} days apart on average. Usually assets are dated on different days of one month, "
+            'or the data are quarterly or annual. Pass frequency="monthly", "weekly" or "daily".'
+        )
+    raise AssertionError("unreachable: every set of dates is at least daily")
+
+
+def parse_dates(values: Any, column: str) -> Days:
+    """Read dates as users hold them.
+
+    Datetimes, dates, pandas periods (their last day), ISO 8601 text, and the integers or digits YYYYMM and
+    YYYYMMDD. Text in other orders (03/04/2016) is refused: day and month could be mistaken for each other.
+
+    Raises
+    ------
+    DataError
+        With the first cells that are no dates.
+    """
+    series = pd.Series(values).reset_index(drop=True)
+    parsed: Any
+    if isinstance(series.dtype, pd.PeriodDtype):
+        parsed = series.dt.to_timestamp(how="end")
+    elif pd.api.types.is_datetime64_any_dtype(series.dtype):
+        parsed = series.dt.tz_localize(None)
+    elif pd.api.types.is_bool_dtype(series.dtype):
+        parsed = pd.Series(pd.NaT, index=series.index, dtype="datetime64[ns]")
+    elif pd.api.types.is_numeric_dtype(series.dtype):
+        parsed = _from_digits(series)
+    else:
+        parsed = _from_objects(series)
+    bad = parsed.isna().to_numpy()
+    if bad.any():
+        cells = [(f"row {row}", repr(series.iloc[row])) for row in np.flatnonzero(bad)]
+        raise DataError(
+            f"column {column!r} must hold dates: cannot read {first_three(cells)}. "
+            "Give datetimes, ISO 8601 text (2016-06-30), YYYYMM or YYYYMMDD."
+        )
+    return parsed.to_numpy().astype("datetime64[D]")
+
+
+def _from_digits(series: pd.Series) -> pd.Series:
+    """YYYYMM (its month end) and YYYYMMDD; anything else becomes NaT."""
+    numbers = series.to_numpy(dtype=float, na_value=np.nan)
+    whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
+    digits = pd.Series(np.where(whole, numbers, 0).astype(np.int64).astype(str), index=series.index)
+    months = pd.to_datetime(digits.where(digits.str.len() == 6), format="%Y%m", errors="coerce")
+    days = pd.to_datetime(digits.where(digits.str.len() == 8), format="%Y%m%d", errors="coerce")
+    return (months + pd.offsets.MonthEnd(0)).fillna(days)
+
+
+def _from_objects(series: pd.Series) -> pd.Series:
+    """Text, or Python objects: periods, dates, datetimes."""
+    text = series.map(
+        lambda value: str(value.end_time.date()) if isinstance(value, pd.Period) else str(value)
+    )
+    is_digits = text.str.fullmatch(r"\d{6}|\d{8}").to_numpy(dtype=bool)
+    iso = pd.to_datetime(text.where(~is_digits), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(
+        None
+    )
+    return iso.fillna(_from_digits(pd.to_numeric(text.where(is_digits), errors="coerce")))
+
+
+def first_and_last_day(when: Any) -> tuple[np.datetime64, np.datetime64]:
+    """First and last day of what a user calls a date: "2016", "2016-06", a Timestamp, a Period."""
+    try:
+        if isinstance(when, int | np.integer):
+            when = str(when)
+        if isinstance(when, str) and re.fullmatch(r"\d{6}", when):
+            when = f"{when[:4]}-{when[4:]}"
+        if isinstance(when, str) and not re.match(r"\d{4}", when):
+            raise ValueError("not ISO 8601")  # pandas would read words as dates of its own choice
+        if isinstance(when, str | pd.Period):
+            period = when if isinstance(when, pd.Period) else pd.Period(when)
+            ends = (period.start_time, period.end_time)
+        else:
+            ends = (pd.Timestamp(when), pd.Timestamp(when))
+        first, last = (np.datetime64(end.date(), "D") for end in ends)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"a date must be like '2016-06', a Timestamp or a Period: found {when!r}.") from error
+    if np.isnat(first):
+        raise DataError("a date must be like '2016-06', a Timestamp or a Period: found a missing date.")
+    return first, last
+
+
+def show(time: Any, frequency: str) -> str:
+    """A period as messages name it: 2016-06, or 2016-06-30 where days matter."""
+    return pd.Timestamp(time).strftime("%Y-%m" if frequency == "monthly" else "%Y-%m-%d")

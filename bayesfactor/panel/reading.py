@@ -1,0 +1,441 @@
+"""`read_frame`: a file or frame becomes a panel. It must be told the timing, and never guesses it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesfactor.errors import (
+    DataError,
+    DataWarning,
+    DuplicateKeyError,
+    LookAheadError,
+    UnitsError,
+    first_three,
+)
+from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
+from bayesfactor.panel.panel import Panel, Recipe
+from bayesfactor.panel.periods import Calendar, Days, check_frequency, infer_frequency, parse_dates, show
+
+_NOT_TOLD: Any = object()
+_TINY_RETURN = 0.001
+_MISSING_TEXT = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"]
+_CHOICES = {
+    "returns_over": (
+        DataError,
+        '"row" (the return is over the row\'s own period) or "next" (the row holds what was known at its '
+        "date, and the return of the next period)",
+    ),
+    "lag": (
+        LookAheadError,
+        "lag=1 (characteristics dated in a period are known before the next one) or more calendar periods; "
+        '0 is for returns_over="next" only; or available="column of publication dates"',
+    ),
+    "units": (UnitsError, '"decimal" (0.01 is one percent) or "percent"'),
+    "excess": (UnitsError, "True (returns are in excess of the riskless rate) or False with risk_free=..."),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the user said about the columns."""
+
+    time: str
+    asset: str
+    returns: str
+    returns_over: str
+    lag: int | None
+    units: str
+    excess: bool
+    characteristics: tuple[str, ...]
+    available: str | None
+    size: str | None
+    group: str | None
+    risk_free: str | pd.Series | None
+    missing: str
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """A panel that began as a frame or file."""
+
+    origin: pd.DataFrame | Path
+    layout: Layout
+    calendar: Calendar
+
+    def known_at(self, cut: np.datetime64) -> Panel:
+        """The panel as read from the rows, returns and publications that existed at the end of `cut`."""
+        rows = read_rows(_load(self.origin, self.layout), self.layout, self.calendar.frequency)
+        return self.panel(rows.known_at(cut, self.calendar, self.layout.returns_over))
+
+    def panel(self, rows: Rows) -> Panel:
+        """Land the rows on their periods."""
+        return Panel(
+            assemble(rows, self.calendar, self.layout.returns_over, self.layout.lag),
+            self.calendar.frequency,
+            missing=self.layout.missing,
+            _recipe=Recipe(self),
+        )
+
+
+def read_frame(
+    frame_or_path: pd.DataFrame | str | Path,
+    *,
+    time: str,
+    asset: str,
+    returns: str,
+    returns_over: str = _NOT_TOLD,
+    lag: int = _NOT_TOLD,
+    units: str = _NOT_TOLD,
+    excess: bool = _NOT_TOLD,
+    characteristics: list[str] | tuple[str, ...] | None = None,
+    available: str | None = None,
+    size: str | None = None,
+    group: str | None = None,
+    risk_free: str | pd.Series | None = None,
+    frequency: str | None = None,
+    missing: str = "median",
+) -> Panel:
+    """Panel from one row for each period and asset.
+
+    Parameters
+    ----------
+    frame_or_path : DataFrame, or the path of a Parquet or CSV file.
+    time, asset, returns : columns; `time` and `asset` may be index levels, matched by name. Dates are
+    datetimes,
+        periods, ISO 8601 text, or YYYYMM and YYYYMMDD as integers or digits.
+    returns_over : "row": the return is over the row's own period. "next": the row pairs what was known at its
+    date
+        with the return of the following period, where that return lands.
+    lag : age of the characteristics (and of `size` and `group`) in calendar periods, never rows; the calendar
+    of daily
+        data is the dates they have. With "row" characteristics dated t - lag are used at t, and lag is at
+        least 1; with "next" they are dated t - 1 - lag, and 0 is the usual choice.
+    units : "decimal" or "percent" of `returns` and `risk_free`.
+    excess : whether returns are in excess of the riskless rate already; if not, give `risk_free`.
+    characteristics : columns; where not given, every numeric column without another role.
+    available : in place of `lag`, the column that says when the row's characteristics became public: at t the
+    latest
+        row (by publication, then date) is used that was public strictly before the first day of t.
+    size, group : columns with size (to narrow the universe) and sector, as old as the characteristics.
+    risk_free : column, or Series by date, dated like the return and in its units.
+    frequency : "monthly", "weekly" or "daily"; where not given, it is told from the dates and noted in the
+    history.
+    missing : "median" (prepared cells are 0), "indicator" (also a 0/1 column each) or "error".
+
+    Returns
+    -------
+    Panel, raw: call `rank_normalise()` or `standardise()` before fitting. An asset is in the universe of t
+    when it has a row in period t - 1, and the row that its characteristics come from has at least one. So one
+    live period, without returns, follows the last dated returns. A return with no characteristics is kept
+    outside the universe.
+
+    Raises
+    ------
+    DataError, DuplicateKeyError, LookAheadError, UnitsError
+        Saying what must hold, what was found and where.
+    """
+    told = {"returns_over": returns_over, "lag": lag, "units": units, "excess": excess}
+    _check_told(told, available, risk_free)
+    if not isinstance(frame_or_path, pd.DataFrame | str | Path):
+        raise DataError(f"a panel is read from a DataFrame or a path: found {type(frame_or_path).__name__}.")
+    origin = (
+        frame_or_path.copy(deep=False) if isinstance(frame_or_path, pd.DataFrame) else Path(frame_or_path)
+    )
+    layout = Layout(
+        time=time,
+        asset=asset,
+        returns=returns,
+        returns_over=returns_over,
+        lag=None if available is not None else lag,
+        units=units,
+        excess=excess,
+        characteristics=(),
+        available=available,
+        size=size,
+        group=group,
+        risk_free=risk_free.copy() if isinstance(risk_free, pd.Series) else risk_free,
+        missing=missing,
+    )
+    frame = _load(origin, layout)
+    layout = replace(layout, characteristics=_characteristics(frame, layout, characteristics))
+    dates = parse_dates(frame[time], time)
+    if not dates.size:
+        raise DataError("a panel needs rows: the frame has none.")
+    if frequency is not None:
+        check_frequency(frequency)
+    calendar = Calendar.of(dates, frequency or infer_frequency(dates))
+    rows = read_rows(frame, layout, calendar.frequency)
+    panel = FrameSource(origin, layout, calendar).panel(rows)
+    refuse_known_returns(panel.data)
+    odd = _oddities(panel, units)
+    for message in odd:
+        warnings.warn(message, DataWarning, stacklevel=2)
+    how_old = f"lag={lag}" if available is None else f"available={available!r}"
+    line = (
+        f"read_frame: {len(rows.dates):,} rows, {len(rows.labels):,} assets, {calendar.frequency}"
+        f"{' (told from the dates)' if frequency is None else ''}, returns {returns!r} over "
+        f"{returns_over!r}, {how_old}, "
+        f"{units}, {'excess' if excess else 'less the riskless rate'}"
+    )
+    return replace(panel, history=(line,), warnings=odd)
+
+
+def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
+    """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
+    dates = parse_dates(frame[layout.time], layout.time)
+    labels, codes = np.unique(
+        _as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True
+    )
+    keys = _Keys(dates, labels[codes], frequency)
+    scale = 0.01 if layout.units == "percent" else 1.0
+    returns = scale * _numbers(frame, layout.returns, keys)
+    if not layout.excess:
+        returns = returns - scale * _riskless(frame, layout, keys, ~np.isnan(returns))
+    columns = [_numbers(frame, name, keys) for name in layout.characteristics]
+    return Rows(
+        names=layout.characteristics,
+        dates=dates,
+        labels=labels,
+        asset=codes,
+        returns=returns,
+        characteristics=np.stack(columns, axis=1),
+        size=None if layout.size is None else _numbers(frame, layout.size, keys),
+        group=None if layout.group is None else _as_labels(frame[layout.group], layout.group, required=False),
+        available=None
+        if layout.available is None
+        else _publication(frame[layout.available], layout.available),
+    )
+
+
+def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
+    seen = (panel.data.observed & panel.data.in_universe).values
+    if not seen.any():
+        return (
+            "no return lands in the universe: does every asset have a row in the period before its return?",
+        )
+    typical = float(np.median(np.abs(panel.data.returns.values[seen])))
+    if units == "percent" and 0 < typical < _TINY_RETURN:
+        return (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
+    return ()
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Names of rows, for messages."""
+
+    dates: Days
+    assets: np.ndarray
+    frequency: str
+
+    def __call__(self, bad: np.ndarray) -> str:
+        cells = [(show(self.dates[row], self.frequency), self.assets[row]) for row in np.flatnonzero(bad)]
+        return first_three(cells)
+
+
+def _check_told(told: dict[str, Any], available: str | None, risk_free: Any) -> None:
+    for name, value in told.items():
+        if value is _NOT_TOLD and not (name == "lag" and available is not None):
+            error, choices = _CHOICES[name]
+            raise error(
+                f"{name} must be told, since a guess could be wrong without anybody noticing: it is "
+                f"{choices}."
+            )
+    if told["returns_over"] not in ("row", "next"):
+        raise DataError(
+            f"returns_over must be {_CHOICES['returns_over'][1]}: found {told['returns_over']!r}."
+        )
+    if told["units"] not in ("decimal", "percent"):
+        raise UnitsError(f"units must be {_CHOICES['units'][1]}: found {told['units']!r}.")
+    if not isinstance(told["excess"], bool | np.bool_):
+        raise UnitsError(f"excess must be {_CHOICES['excess'][1]}: found {told['excess']!r}.")
+    if told["excess"] and risk_free is not None:
+        raise UnitsError(
+            "excess=True and risk_free cannot both hold: choose excess=False to have risk_free subtracted."
+        )
+    if not told["excess"] and risk_free is None:
+        raise UnitsError(
+            "returns that are not in excess need risk_free: name its column, or give a Series by date."
+        )
+    if risk_free is not None and not isinstance(risk_free, str | pd.Series):
+        raise DataError(f"risk_free must be a column or a Series by date: found {type(risk_free).__name__}.")
+    if available is None:
+        _check_lag(told["lag"], told["returns_over"])
+    elif told["lag"] is not _NOT_TOLD and told["lag"] is not None:
+        raise DataError("lag and available cannot both say how old characteristics are: choose one.")
+
+
+def _check_lag(lag: Any, returns_over: str) -> None:
+    if isinstance(lag, bool) or not isinstance(lag, int | np.integer):
+        raise LookAheadError(f"lag must be a whole number of calendar periods: found {lag!r}.")
+    least = 1 if returns_over == "row" else 0
+    if lag < least:
+        raise LookAheadError(
+            f'with returns_over="{returns_over}" lag must be at least {least}: found {lag}. Characteristics '
+            "dated in the period of the return are not known before it. If each row pairs characteristics "
+            'with the FOLLOWING return, say returns_over="next".'
+        )
+
+
+def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
+    frame = origin if isinstance(origin, pd.DataFrame) else _read_file(origin, layout.asset)
+    wanted = {layout.time, layout.asset}
+    levels = [name for name in frame.index.names if name in wanted]
+    both = [name for name in levels if name in frame.columns]
+    if both:
+        raise DataError(f"a name must mean one thing: {both} is both an index level and a column. Drop one.")
+    if levels:
+        frame = frame.reset_index(level=levels)
+    if not all(isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise DuplicateKeyError(f"column names must be unique: repeated {first_three(repeated)}.")
+    named = {
+        "time": layout.time,
+        "asset": layout.asset,
+        "returns": layout.returns,
+        "size": layout.size,
+        "group": layout.group,
+        "available": layout.available,
+        "risk_free": layout.risk_free if isinstance(layout.risk_free, str) else None,
+    }
+    for role, name in named.items():
+        if name is not None:
+            _must_have(frame, name, role)
+    return frame
+
+
+def _read_file(path: Path, asset: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"no such file: {path}.")
+    kind = "".join(path.suffixes[-2:] if path.suffix in (".gz", ".zip") else path.suffixes[-1:])
+    try:
+        if kind in (".parquet", ".pq"):
+            return pd.read_parquet(path)
+        if kind.startswith(".csv"):
+            # Identifiers stay text as written: no ticker "NA" lost, no leading zero dropped.
+            names = pd.read_csv(path, nrows=0).columns
+            absent = {name: _MISSING_TEXT for name in names if name != asset}
+            return pd.read_csv(path, dtype={asset: str}, keep_default_na=False, na_values=absent)
+    except Exception as error:
+        raise DataError(f"cannot read {path}: {error}.") from error
+    raise DataError(f"a panel is read from .parquet or .csv: found {path.name}. Otherwise give a DataFrame.")
+
+
+def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
+    if name not in frame.columns:
+        near = get_close_matches(str(name), [str(column) for column in frame.columns], 3, 0.5)
+        hint = f" Near: {', '.join(near)}." if near else ""
+        levels = [str(level) for level in frame.index.names if level is not None]
+        raise DataError(
+            f"{role}={name!r} must be a column or index level: found "
+            f"{', '.join(map(str, [*levels, *frame.columns]))}.{hint}"
+        )
+
+
+def _characteristics(
+    frame: pd.DataFrame, layout: Layout, given: list[str] | tuple[str, ...] | None
+) -> tuple[str, ...]:
+    if given is not None:
+        names = (given,) if isinstance(given, str) else tuple(given)
+        for name in names:
+            _must_have(frame, name, "characteristics")
+        repeated = [name for position, name in enumerate(names) if name in names[:position]]
+        if repeated:
+            raise DuplicateKeyError(f"characteristics must be named once: repeated {first_three(repeated)}.")
+        if layout.returns in names and not layout.lag:
+            raise LookAheadError(
+                f"the return {layout.returns!r} cannot explain itself. A past return needs lag=1 or more, "
+                "or a column of its own (rev_1m, say)."
+            )
+    else:
+        roles = {layout.time, layout.asset, layout.returns, layout.size, layout.group, layout.available}
+        if isinstance(layout.risk_free, str):
+            roles.add(layout.risk_free)
+        numeric = frame.select_dtypes("number").columns
+        names = tuple(str(name) for name in numeric if name not in roles)
+    if not names:
+        raise DataError("a panel needs at least one characteristic: no numeric column is left. Name some.")
+    return names
+
+
+def _numbers(frame: pd.DataFrame, name: str, keys: _Keys) -> np.ndarray:
+    column = frame[name]
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        read = pd.to_numeric(column.astype(object), errors="coerce")
+        bad = (read.isna() & column.notna()).to_numpy()
+        if bad.any():
+            raise DataError(f"column {name!r} must be numbers: found {column.dtype} at {keys(bad)}.")
+        column = read.astype(float)
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        raise DataError(
+            f"column {name!r} must be finite: infinite at {keys(np.isinf(values))}. Usually a division by "
+            "zero or a "
+            "logarithm of zero: make them NaN, which is missing."
+        )
+    return values
+
+
+def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
+    """Identifiers as text; whole floats (10107.0) as whole numbers; missing ones refused or empty."""
+    absent = column.isna().to_numpy()
+    if required and absent.any():
+        raise DataError(f"column {name!r} must name an asset in every row: missing in {_rows(absent)}.")
+    if pd.api.types.is_float_dtype(column.dtype):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if (numbers[~absent] == np.floor(numbers[~absent])).all() and np.isfinite(numbers[~absent]).all():
+            column = pd.Series(np.where(absent, 0, numbers).astype(np.int64))
+    text = column.astype(str).to_numpy(dtype=str)
+    blank = np.char.strip(text) == ""
+    if required and blank.any():
+        raise DataError(f"column {name!r} must name an asset in every row: blank in {_rows(blank)}.")
+    return np.where(absent, "", text)
+
+
+def _rows(bad: np.ndarray) -> str:
+    return first_three(f"row {row}" for row in np.flatnonzero(bad))
+
+
+def _publication(column: pd.Series, name: str) -> Days:
+    """Publication dates; a row without one is never used, so it must be said."""
+    absent = column.isna().to_numpy()
+    if absent.any():
+        raise LookAheadError(
+            f"available={name!r} must say when each row became public: undated in "
+            f"{_rows(absent)}. Drop such rows, or date them late."
+        )
+    return parse_dates(column, name)
+
+
+def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarray) -> np.ndarray:
+    """Riskless return of each row, in the units of the file."""
+    if isinstance(layout.risk_free, pd.Series):
+        calendar = Calendar.of(keys.dates, keys.frequency)
+        days = parse_dates(layout.risk_free.index, "risk_free index")
+        positions = calendar.ordinals(days)
+        known = positions >= 0 if keys.frequency == "daily" else np.ones(days.size, bool)
+        table = pd.Series(
+            layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known]
+        )
+        repeated = table.index.duplicated()
+        if repeated.any():
+            again = first_three(show(day, keys.frequency) for day in days[known][repeated])
+            raise DuplicateKeyError(f"risk_free must have one value a period: repeated {again}.")
+        values = table.reindex(calendar.ordinals(keys.dates)).to_numpy()
+        if np.isinf(values).any():
+            raise DataError(f"risk_free must be finite: infinite at {keys(np.isinf(values))}.")
+    else:
+        assert layout.risk_free is not None
+        values = _numbers(frame, layout.risk_free, keys)
+    lacking = needed & np.isnan(values)
+    if lacking.any():
+        raise DataError(f"risk_free must be known wherever there is a return: missing at {keys(lacking)}.")
+    return values

@@ -1,0 +1,19 @@
+"""Figures of the labelled results; nothing is computed here beyond scaling to percent."""
+
+from bayesfactor.plots.bands import (
+    plot_forecast,
+    plot_interactions,
+    plot_ranks,
+    plot_sensitivities,
+    plot_sensitivities_over_time,
+)
+from bayesfactor.plots.scores import plot_month_scores
+
+__all__ = [
+    "plot_forecast",
+    "plot_interactions",
+    "plot_month_scores",
+    "plot_ranks",
+    "plot_sensitivities",
+    "plot_sensitivities_over_time",
+]

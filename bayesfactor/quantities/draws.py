@@ -1,0 +1,137 @@
+"""Map functions of one draw over the posterior, and reduce draws to bands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from bayesfactor.errors import AlignmentError, DataError
+from bayesfactor.inference import Fit
+from bayesfactor.panel import Panel, PanelArrays
+
+MEMORY_MIB = 512  # default bound on the working arrays of a quantity
+
+
+def aligned_arrays(fit: Fit, panel: Panel) -> PanelArrays:
+    """The panel's arrays, its characteristics in the order of the fit.
+
+    Raises
+    ------
+    AlignmentError
+        When the panel's characteristics, preparation or frequency are not those that the fit was trained on.
+    """
+    if panel.preparation != fit.preparation:
+        raise AlignmentError(
+            f"the fit was trained on characteristics prepared by {fit.preparation!r}, this panel's are "
+            f"{panel.preparation!r}: prepare it the same way"
+        )
+    if panel.frequency != fit.frequency:
+        raise AlignmentError(f"the fit is {fit.frequency}, the panel is {panel.frequency}")
+    if panel.characteristics != fit.characteristics:
+        missing = [name for name in fit.characteristics if name not in panel.characteristics]
+        extra = [name for name in panel.characteristics if name not in fit.characteristics]
+        if missing or extra:
+            raise AlignmentError(
+                f"the panel's characteristics must be those of the fit: missing {missing}, not known to the fit {extra}"
+            )
+        panel = panel.sel(characteristic=list(fit.characteristics))
+    return panel.arrays()
+
+
+def is_double(fit: Fit) -> bool:
+    """Whether the fit's draws were computed in float64."""
+    return bool(fit.provenance["precision"] == "float64")
+
+
+def over_draws(
+    fit: Fit, function: Callable[..., Any], *arguments: Any, bytes_per_draw: float, memory_mib: float
+) -> Any:
+    """``function(params, *arguments)`` for every draw, with leading dims (chain, draw); a pytree of arrays.
+
+    Draws run in batches such that a batch's working arrays, `bytes_per_draw` each, stay under `memory_mib`.
+    """
+    batch = int(np.clip(memory_mib * 2**20 / max(bytes_per_draw, 1.0), 1, 256))
+    with jax.enable_x64(is_double(fit)):
+        dtype = np.float64 if is_double(fit) else np.float32
+        params = {name: jnp.asarray(value, dtype) for name, value in fit.parameters().items()}
+        given = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, dtype if np.asarray(leaf).dtype.kind == "f" else None), arguments
+        )
+        mapped = jax.jit(
+            lambda params, given: jax.lax.map(lambda draw: function(draw, *given), params, batch_size=batch)
+        )
+        result = jax.tree.map(np.asarray, mapped(params, given))
+    return jax.tree.map(lambda leaf: leaf.reshape(*fit.shape, *leaf.shape[1:]), result)
+
+
+def blocks(n_items: int, bytes_per_item: float, memory_mib: float) -> Iterator[slice]:
+    """Slices of a dimension such that a block of items, all draws at once, stays under the bound.
+
+    Raises
+    ------
+    DataError
+        When a single item does not fit.
+    """
+    size = int(memory_mib * 2**20 / max(bytes_per_item, 1.0))
+    if size < 1:
+        raise DataError(
+            f"one item needs {bytes_per_item / 2**20:,.0f} MiB and memory_mib is {memory_mib}: raise memory_mib, or "
+            "use a fit with fewer draws"
+        )
+    for first in range(0, n_items, size):
+        yield slice(first, min(first + size, n_items))
+
+
+def check_prob(prob: float) -> None:
+    """Refuse a probability that is not strictly between 0 and 1."""
+    if not 0 < prob < 1:
+        raise DataError(f"prob is the probability inside the band, between 0 and 1: got {prob}")
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of the allowed words."""
+    if value not in allowed:
+        raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}: got {value!r}")
+
+
+def bands(values: np.ndarray, prob: float) -> dict[str, np.ndarray]:
+    """Mean, sd, equal-tailed bounds and P(> 0) over the first two dims (chain, draw)."""
+    flat = values.reshape(-1, *values.shape[2:]).astype(np.float64)
+    lower, upper = np.quantile(flat, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+    return {
+        "mean": flat.mean(axis=0),
+        "sd": flat.std(axis=0, ddof=1),
+        "lower": lower,
+        "upper": upper,
+        "prob_positive": (flat > 0).mean(axis=0),
+    }
+
+
+def rank_bands(strength: np.ndarray, prob: float) -> dict[str, np.ndarray]:
+    """Posterior rank intervals over the last dim; 1 is the strongest.
+
+    Parameters
+    ----------
+    strength : (chain, draw, item), non-negative.
+    """
+    flat = strength.reshape(-1, strength.shape[-1])
+    ranks = rankdata(-flat, axis=-1, method="average")
+    lower, median, upper = np.quantile(ranks, [(1 - prob) / 2, 0.5, (1 + prob) / 2], axis=0)
+    return {"rank_lower": lower, "rank_median": median, "rank_upper": upper}
+
+
+def labelled(
+    fit: Fit, variables: dict[str, tuple[list[str], np.ndarray]], coords: dict[str, Any], **attrs: Any
+) -> xr.Dataset:
+    """Dataset with units and the fit's status, so that a weak fit keeps its label wherever it is shown."""
+    return xr.Dataset(
+        variables,
+        coords=coords,
+        attrs={"status": fit.status, "model": str(fit.model), "frequency": fit.frequency, **attrs},
+    )

@@ -1,0 +1,42 @@
+"""Results as CSV that a spreadsheet can open without harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
+    """Write a quantity as a long CSV, one row a label, with its units in a column.
+
+    Text that a spreadsheet would run as a formula (starting with ``= + - @``) is preceded by an apostrophe; a fit
+    whose status is not "ok" says so in every row.
+
+    Parameters
+    ----------
+    dataset : result of a quantity.
+    path : the file to write.
+
+    Returns
+    -------
+    The path.
+    """
+    path = Path(path)
+    frame = dataset.to_dataframe().reset_index()
+    frame = frame.dropna(how="all", subset=list(dataset.data_vars))
+    for column in frame.columns:
+        if not (frame[column].dtype.kind in "fiubM"):
+            frame[column] = frame[column].map(_escaped)
+    for name in ("units", "status"):
+        if name in dataset.attrs:
+            frame[name] = dataset.attrs[name]
+    frame.rename(columns=_escaped).to_csv(path, index=False)
+    return path
+
+
+def _escaped(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

@@ -1,0 +1,142 @@
+"""Expected returns, and how probable a month's returns were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bayesfactor.components.month import marginal_log_density, predictive_variance
+from bayesfactor.inference import Fit
+from bayesfactor.panel import Panel
+from bayesfactor.quantities.draws import (
+    MEMORY_MIB,
+    aligned_arrays,
+    bands,
+    blocks,
+    check_choice,
+    check_prob,
+    labelled,
+    over_draws,
+)
+
+
+def expected_returns(
+    fit: Fit, panel: Panel, *, prob: float = 0.9, summary: str = "bands", memory_mib: float = MEMORY_MIB
+) -> xr.Dataset:
+    """Posterior of each stock's expected excess return, given what was known before the month.
+
+    ``E[r_t | before t]`` at the population slopes. Months without returns (the live forecast) are included.
+
+    Parameters
+    ----------
+    fit : of a predictive model.
+    panel : prepared panel.
+    prob : probability inside the equal-tailed band.
+    summary : "bands", or "draws" for the draws themselves (chain, draw, time, asset).
+    memory_mib : bound on the working arrays.
+
+    Returns
+    -------
+    Dataset over (`time`, `asset`), decimal per period, NaN outside the universe: `mean`, `sd`, `lower`, `upper`,
+    `prob_positive` of the EXPECTED return (what is uncertain is the parameters), and `predictive_sd`, the sd of the
+    RETURN itself: parameters, the month's common shocks and the stock's own noise.
+
+    Raises
+    ------
+    AlignmentError
+        When the panel's characteristics, preparation or frequency are not those of the fit.
+    """
+    check_prob(prob)
+    check_choice("summary", summary, ("bands", "draws"))
+    arrays = aligned_arrays(fit, panel)
+    shape = (len(panel.times), panel.data.sizes["asset"])
+    used = np.asarray(arrays.in_universe)
+    month, slot = np.nonzero(used)
+    asset = np.asarray(arrays.asset)[month, slot]
+    n_draws, n_slots = fit.shape[0] * fit.shape[1], used.shape[1]
+
+    def one_draw(params: Any, z: jax.Array) -> Any:
+        laws = jax.lax.map(lambda rows: fit.model.month_law(params, rows), z)
+        return laws.mean, jnp.sum(jax.vmap(predictive_variance)(laws)[None], axis=0)
+
+    width = max([arrays.characteristics.shape[-1], *getattr(fit.model, "hidden", ())]) + 2
+    parts: list[dict[str, np.ndarray]] = []
+    for block in blocks(shape[0], 4 * 8.0 * n_draws * n_slots, memory_mib):
+        z = np.asarray(arrays.characteristics)[block]
+        mean, variance = over_draws(
+            fit, one_draw, z, bytes_per_draw=4 * 8.0 * z.shape[0] * n_slots * width, memory_mib=memory_mib / 4
+        )
+        if summary == "draws":
+            parts.append({"expected_return": mean})
+            continue
+        part = bands(mean, prob)
+        total = variance.mean(axis=(0, 1), dtype=np.float64) + part["sd"] ** 2
+        parts.append({**part, "predictive_sd": np.sqrt(total)})
+    axis = 2 if summary == "draws" else 0
+    dims = ["time", "asset"]
+    coords: dict[str, Any] = {"time": panel.times.values, "asset": panel.data["asset"].values}
+    variables = {}
+    for name in parts[0]:
+        packed = np.concatenate([part[name] for part in parts], axis=axis)
+        full = np.full((*packed.shape[:axis], *shape), np.nan)
+        full[..., month, asset] = packed[..., month, slot]
+        variables[name] = (["chain", "draw", *dims] if summary == "draws" else dims, full)
+    if summary == "draws":
+        coords |= {"chain": np.arange(fit.shape[0]), "draw": np.arange(fit.shape[1])}
+    return labelled(fit, variables, coords, units="decimal per period, excess", prob=prob, quantity="expected return")
+
+
+def month_log_likelihood(
+    fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: float = MEMORY_MIB
+) -> xr.DataArray:
+    """Log density of every month's returns for every draw, the month's shocks and noise level integrated out.
+
+    Parameters
+    ----------
+    fit : of a model with `month_law`.
+    panel : prepared panel; months without an observed return are left out.
+    seed : of the importance sampling under Student-t noise.
+    memory_mib : bound on the working arrays.
+
+    Returns
+    -------
+    DataArray (chain, draw, time): natural log of the joint density of the month's observed returns, decimal.
+    """
+    arrays = aligned_arrays(fit, panel)
+    observed = np.asarray(arrays.observed)
+    kept = observed.any(axis=1)
+    keys = np.arange(kept.sum())
+
+    def one_draw(params: Any, z: jax.Array, r: jax.Array, seen: jax.Array, months: jax.Array) -> jax.Array:
+        def one_month(month: Any) -> jax.Array:
+            z, r, seen, number = month
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            return marginal_log_density(fit.model.month_law(params, z), r, seen, key)
+
+        return jax.lax.map(one_month, (z, r, seen, months))
+
+    values = over_draws(
+        fit,
+        one_draw,
+        np.asarray(arrays.characteristics)[kept],
+        np.asarray(arrays.returns)[kept],
+        observed[kept],
+        keys,
+        bytes_per_draw=300 * 8.0 * observed.shape[1],
+        memory_mib=memory_mib,
+    )
+    return xr.DataArray(
+        values.astype(np.float64),
+        dims=["chain", "draw", "time"],
+        coords={
+            "chain": np.arange(fit.shape[0]),
+            "draw": np.arange(fit.shape[1]),
+            "time": panel.times[kept].values,
+        },
+        name="log_likelihood",
+        attrs={"units": "nats per month, decimal returns", "marginal_over": "month shocks and noise level"},
+    )

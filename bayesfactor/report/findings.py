@@ -1,0 +1,157 @@
+"""Everything a report shows, asked of the quantities and the evaluation in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bayesfactor.errors import AlignmentError, EmptyWindowError, UnsupportedQuantityError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayesfactor.inference import Fit
+    from bayesfactor.panel import Panel
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What fits say about a panel.
+
+    Parameters
+    ----------
+    panel : the whole panel.
+    train : its months that the fits learned from.
+    test : its later months with returns; None where there are none.
+    fits : by name of the model.
+    sensitivities, interactions, forecasts, scores : results by name of the model. Models without curvature
+        have no interactions; `forecasts` are of the live months, `scores` of the months of `test`.
+    predictive_r2 : of the months of `test` against a forecast of zero, by name of the model.
+    comparison : table of `compare`; None where fewer than two models or three later months exist.
+    not_compared : why there is no comparison; empty where there is one.
+    """
+
+    panel: Panel
+    train: Panel
+    test: Panel | None
+    fits: Mapping[str, Fit]
+    sensitivities: Mapping[str, xr.Dataset]
+    interactions: Mapping[str, xr.Dataset]
+    forecasts: Mapping[str, xr.Dataset]
+    scores: Mapping[str, xr.Dataset]
+    predictive_r2: Mapping[str, float]
+    comparison: pd.DataFrame | None
+    not_compared: str
+
+
+def training_window(fit: Fit, panel: Panel) -> Panel:
+    """The months of a panel that a fit learned from.
+
+    Parameters
+    ----------
+    fit : Fit.
+    panel : Panel that holds its training months.
+
+    Returns
+    -------
+    Panel.
+
+    Raises
+    ------
+    AlignmentError
+        If the panel lacks one of the months.
+    """
+    lacking = fit.train_times.difference(panel.times)
+    if len(lacking):
+        raise AlignmentError(
+            f"the panel must hold the months the fit learned from: {len(lacking)} of {len(fit.train_times)} "
+            f"are absent, first {lacking[0]:%Y-%m-%d}. Usually another file, or another lag= than the fit "
+            "was made with."
+        )
+    return panel.sel(time=slice(fit.train_times[0], fit.train_times[-1]))
+
+
+def later_months(panel: Panel, fit: Fit) -> tuple[Panel | None, Panel | None]:
+    """The months after a fit's training window: those with returns, and the live ones without.
+
+    Parameters
+    ----------
+    panel : Panel.
+    fit : Fit.
+
+    Returns
+    -------
+    Two Panels, None where there is no such month.
+    """
+    after = panel.times[panel.times > fit.train_times[-1]]
+    if not len(after):
+        return None, None
+    later = panel.sel(time=slice(after[0], after[-1]))
+    try:
+        live = later.live
+    except EmptyWindowError:
+        return later, None
+    scored = later.times.difference(live.times)
+    return (later.sel(time=list(scored)) if len(scored) else None), live
+
+
+def gather(
+    fits: Mapping[str, Fit],
+    panel: Panel,
+    *,
+    prob: float = 0.9,
+    top: int = 15,
+    tell: Callable[[str], None] = lambda step: None,
+) -> Findings:
+    """Ask every quantity that a report shows.
+
+    Parameters
+    ----------
+    fits : by name of the model, trained on the same months of `panel`.
+    panel : Panel with the training months, and any later ones.
+    prob : probability inside the bands.
+    top : how many pairs of characteristics.
+    tell : called with the name of each step before it begins.
+
+    Returns
+    -------
+    Findings.
+
+    Raises
+    ------
+    AlignmentError
+        If the panel lacks training months of a fit.
+    """
+    from bayesfactor.evaluation import compare, metrics, month_scores
+    from bayesfactor.quantities import expected_returns, interactions, sensitivities
+
+    first = next(iter(fits.values()))
+    train = training_window(first, panel)
+    test, live = later_months(panel, first)
+    bands, pairs, forecasts, scores, r2 = {}, {}, {}, {}, {}
+    for name, fit in fits.items():
+        tell(f"{name}: sensitivities")
+        bands[name] = sensitivities(fit, train, prob=prob)
+        tell(f"{name}: interactions")
+        with suppress(UnsupportedQuantityError):  # a linear model has none; the report says so
+            pairs[name] = interactions(fit, train, prob=prob, top=top)
+        if live is not None:
+            tell(f"{name}: forecast")
+            forecasts[name] = expected_returns(fit, live, prob=prob)
+        if test is not None:
+            tell(f"{name}: scores of later months")
+            scores[name] = month_scores(fit, test)
+            means = expected_returns(fit, test, prob=prob)["mean"]
+            r2[name] = float(metrics.predictive_r2(means, metrics.realised_returns(test), benchmark="zero"))
+    table, reason = None, ""
+    if test is None:
+        reason = "the panel has no month with returns after the training window"
+    elif len(fits) < 2:
+        reason = "one model alone has nothing to be compared with"
+    else:
+        tell("comparison")
+        table = compare(fits, test)
+    return Findings(panel, train, test, fits, bands, pairs, forecasts, scores, r2, table, reason)

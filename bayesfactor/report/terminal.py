@@ -1,0 +1,168 @@
+"""Results as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.panel import Panel as Box
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayesfactor.inference import Fit
+
+STATUS_STYLE = {"ok": "bold green", "warn": "bold yellow", "failed": "bold red"}
+ENDS = 5  # assets shown at each end of a forecast
+
+
+def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Pairs of what and what was found."""
+    table = _table("", ["what", "found"], numbers=False)
+    for what, found in facts:
+        table.add_row(Text(what), Text(found))
+    console.print(table)
+
+
+def print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
+    """A DataFrame as it is, index first."""
+    table = _table(title, [str(frame.index.name or ""), *map(str, frame.columns)])
+    for label, row in frame.iterrows():
+        shown = f"{label:%Y-%m-%d}" if hasattr(label, "strftime") else str(label)
+        table.add_row(Text(shown), *(Text(_number(value)) for value in row))
+    console.print(table)
+
+
+def print_fit(console: Console, name: str, fit: Fit) -> None:
+    """Status of a fit, and why."""
+    line = Text.assemble(f"{name}: ", (fit.status, STATUS_STYLE[fit.status]), f"   {fit.model}")
+    console.print(line)
+    for reason in fit.reasons:
+        console.print(Text(f"  {reason}", style=STATUS_STYLE[fit.status]))
+
+
+def print_sensitivities(console: Console, name: str, result: xr.Dataset, top: int | None = None) -> None:
+    """Bands of what each characteristic earns, largest mean first; the `top` by rank only if given."""
+    places = np.argsort(-result["mean"].values)
+    if top is not None and top < len(places):
+        strongest = set(np.argsort(result["rank_median"].values, kind="stable")[:top].tolist())
+        places = np.array([place for place in places if place in strongest])
+    title = f"{name}: sensitivity, % per period per unit of the prepared characteristic"
+    if len(places) < result.sizes["characteristic"]:
+        title += f" (the {len(places)} strongest of {result.sizes['characteristic']})"
+    table = _table(title, ["characteristic", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
+    for place in places:
+        row = result.isel(characteristic=int(place))
+        table.add_row(Text(str(row["characteristic"].item())), *_band_cells(row), style=_clear_style(row))
+    console.print(table)
+
+
+def print_interactions(console: Console, name: str, result: xr.Dataset) -> None:
+    """Bands of pairs, strongest first."""
+    title = f"{name}: interactions, % per period per unit of both prepared characteristics"
+    table = _table(title, ["pair", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
+    for place in range(result.sizes["pair"]):
+        row = result.isel(pair=place)
+        pair = f"{row['characteristic'].item()} × {row['characteristic_2'].item()}"
+        table.add_row(Text(pair), *_band_cells(row), style=_clear_style(row))
+    console.print(table)
+
+
+def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
+    """Both ends of the cross-section of each forecast period."""
+    for when in range(result.sizes["time"]):
+        month = result.isel(time=when)
+        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby(
+            "mean", ascending=False
+        )
+        count = month.sizes["asset"]
+        each = min(ENDS, count // 2)
+        day = np.datetime_as_string(month["time"].values, unit="D")
+        title = f"{name}: forecast for the period ending {day}, % ({count:,} assets, both ends)"
+        table = _table(title, ["asset", "expected", f"{_prob(result)} band", "predictive sd"])
+        for place in (*range(each), *range(count - each, count)):
+            row = month.isel(asset=int(place))
+            sd = f"{100 * row['predictive_sd'].item():.1f}"
+            table.add_row(
+                Text(str(row["asset"].item())), *_band_cells(row)[:2], sd, end_section=place == each - 1
+            )
+        console.print(table)
+
+
+def print_comparison(console: Console, table: pd.DataFrame) -> None:
+    """The comparison, its verdict first."""
+    verdict, months = table.attrs["verdict"], table.attrs["n_months"]
+    inconclusive = verdict == "INCONCLUSIVE"
+    span = f"{table.attrs['first_month']} to {table.attrs['last_month']}"
+    words = (
+        f"{months} months ({span}) cannot decide; no probability is given."
+        if inconclusive
+        else f"{months} months, {span}."
+    )
+    console.print(
+        Box(
+            Text.assemble((verdict, "bold"), "\n", words),
+            border_style="yellow" if inconclusive else "green",
+            title="Which model predicts better",
+            title_align="left",
+            expand=False,
+        )
+    )
+    shown = _table("Log scores in nats", ["model", "log score", "difference", "error", "P(better)", "weight"])
+    for model, row in table.iterrows():
+        prob = "not given" if np.isnan(row["prob_better"]) else f"{row['prob_better']:.2f}"
+        numbers = (
+            f"{row['elpd']:,.1f}",
+            f"{row['elpd_diff']:,.1f}",
+            f"{row['diff_se']:,.1f}",
+            prob,
+            f"{row['weight']:.2f}",
+        )
+        shown.add_row(Text(str(model)), *numbers)
+    console.print(shown)
+    for model, row in table.iterrows():
+        if row["warnings"]:
+            console.print(Text(f"  {model}: {row['warnings']}", style="yellow"))
+
+
+def _table(title: str, columns: Sequence[str], *, numbers: bool = True) -> Table:
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", title_style="bold", header_style="bold"
+    )
+    for place, column in enumerate(columns):
+        table.add_column(
+            Text(column), justify="right" if numbers and place else "left", no_wrap=numbers, overflow="fold"
+        )
+    return table
+
+
+def _band_cells(row: xr.Dataset) -> list[str]:
+    """Mean, band, probability of a positive sign and rank interval of one row."""
+    cells = [
+        f"{100 * row['mean'].item():+.2f}",
+        f"{100 * row['lower'].item():+.2f} to {100 * row['upper'].item():+.2f}",
+    ]
+    if "rank_lower" in row:
+        cells.append(f"{row['prob_positive'].item():.2f}")
+        cells.append(f"{row['rank_lower'].item():.0f} to {row['rank_upper'].item():.0f}")
+    return cells
+
+
+def _clear_style(row: xr.Dataset) -> str:
+    """Bold where the band excludes zero."""
+    return "bold" if row["lower"].item() > 0 or row["upper"].item() < 0 else ""
+
+
+def _prob(result: xr.Dataset) -> str:
+    return f"{100 * float(result.attrs['prob']):g}%"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4g}"
+    return str(value)

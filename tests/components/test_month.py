@@ -1,0 +1,182 @@
+"""The law of a month against the joint Gaussian built by brute force, quadrature and moments."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from bayesfactor.components import month
+
+N, Q = 12, 3
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    with jax.enable_x64(True):
+        yield
+
+
+def make_law(seed=0, n_shocks=Q, log_scale_sd=0.0, df=None, by_stock=False):
+    rng = np.random.default_rng(seed)
+    loadings = 0.05 * rng.standard_normal((N, n_shocks))
+    root = np.linalg.cholesky(np.corrcoef(rng.standard_normal((n_shocks, 20)))) if n_shocks > 1 else np.eye(n_shocks)
+    scale = rng.uniform(0.05, 0.15, N) if by_stock else 0.1
+    return month.MonthLaw(
+        jnp.asarray(0.01 * rng.standard_normal(N)),
+        jnp.asarray(loadings),
+        jnp.asarray(root),
+        jnp.asarray(scale),
+        log_scale_sd,
+        None if df is None else jnp.asarray(df),
+    )
+
+
+def covariance(law, level=1.0):
+    low_rank = np.asarray(law.loadings @ law.root)
+    return low_rank @ low_rank.T + np.diag(np.broadcast_to(np.asarray(law.scale) * level, N) ** 2)
+
+
+def sample_month(law, seed=1):
+    returns = np.array(month.simulate(jax.random.key(seed), law))
+    observed = np.random.default_rng(seed).random(N) < 0.7
+    return returns, observed
+
+
+def brute_force(law, returns, observed, level=1.0):
+    cov = covariance(law, level)[np.ix_(observed, observed)]
+    return stats.multivariate_normal.logpdf(returns[observed], np.asarray(law.mean)[observed], cov)
+
+
+@pytest.mark.parametrize("by_stock", [False, True])
+@pytest.mark.parametrize("n_shocks", [0, 1, Q])
+def test_log_density_is_the_multivariate_normal_on_ragged_months(by_stock, n_shocks):
+    for seed in range(5):
+        law = make_law(seed, n_shocks, by_stock=by_stock)
+        returns, observed = sample_month(law, seed)
+        assert month.log_density(law, returns, observed) == pytest.approx(
+            brute_force(law, returns, observed), abs=1e-10
+        )
+
+
+def test_unobserved_stocks_have_no_influence():
+    law = make_law()
+    returns, observed = sample_month(law)
+    spoiled = np.where(observed, returns, 1e6)
+    assert month.log_density(law, spoiled, observed) == month.log_density(law, returns, observed)
+    empty = np.zeros(N, bool)
+    assert month.log_density(law, returns, empty) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_permuting_stocks_leaves_the_density():
+    law = make_law(by_stock=True)
+    returns, observed = sample_month(law)
+    order = np.random.default_rng(3).permutation(N)
+    moved = law._replace(mean=law.mean[order], loadings=law.loadings[order], scale=law.scale[order])
+    assert month.log_density(moved, returns[order], observed[order]) == pytest.approx(
+        float(month.log_density(law, returns, observed)), abs=1e-12
+    )
+
+
+def test_gradient_is_that_of_the_brute_force_density():
+    law = make_law()
+    returns, observed = sample_month(law)
+
+    def dense(mean, loadings, root, scale):
+        low_rank = loadings @ root
+        cov = (low_rank @ low_rank.T + scale**2 * jnp.eye(N))[np.ix_(observed, observed)]
+        return jax.scipy.stats.multivariate_normal.logpdf(returns[observed], mean[observed], cov)
+
+    def ours(mean, loadings, root, scale):
+        return month.log_density(month.MonthLaw(mean, loadings, root, scale), returns, observed)
+
+    point = (law.mean, law.loadings, law.root, law.scale)
+    for got, want in zip(
+        jax.grad(ours, argnums=range(4))(*point), jax.grad(dense, argnums=range(4))(*point), strict=True
+    ):
+        lower = np.tril(np.ones(got.shape)) if got.shape == (Q, Q) else 1.0
+        np.testing.assert_allclose(got * lower, want * lower, atol=1e-8)
+
+
+def test_a_shock_of_scale_zero_is_no_special_case():
+    law = make_law()
+    without = law._replace(loadings=law.loadings.at[:, 1].set(0.0))
+    returns, observed = sample_month(law)
+    assert month.log_density(without, returns, observed) == pytest.approx(
+        brute_force(without, returns, observed), abs=1e-10
+    )
+
+
+def test_conditional_shocks_have_the_right_mean_and_covariance():
+    law = make_law()
+    returns, observed = sample_month(law)
+    low_rank = np.asarray(law.loadings @ law.root)[observed]
+    inverse = np.linalg.inv(covariance(law)[np.ix_(observed, observed)])
+    mean = low_rank.T @ inverse @ (returns - np.asarray(law.mean))[observed]
+    cov = np.eye(Q) - low_rank.T @ inverse @ low_rank
+    got_mean, got_factor = month.conditional_shocks(law, returns, observed)
+    np.testing.assert_allclose(got_mean, mean, atol=1e-10)
+    np.testing.assert_allclose(got_factor @ got_factor.T, cov, atol=1e-10)
+    draws = jax.vmap(lambda key: month.draw_conditional_shocks(key, law, returns, observed))(
+        jax.random.split(jax.random.key(5), 20_000)
+    )
+    assert np.all(np.abs(draws.mean(axis=0) - mean) < 5 * np.sqrt(np.diag(cov) / 20_000))
+
+
+def test_simulated_months_have_the_stated_mean_and_covariance():
+    law = make_law()
+    draws = jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(2), 50_000))
+    cov = covariance(law)
+    np.testing.assert_allclose(draws.mean(axis=0), law.mean, atol=5 * np.sqrt(np.diag(cov).max() / 50_000))
+    spread = np.sqrt((np.outer(np.diag(cov), np.diag(cov)) + cov**2) / 50_000)
+    assert np.all(np.abs(np.cov(draws.T) - cov) < 5 * spread)
+
+
+@pytest.mark.parametrize("df", [None, 6.0])
+def test_predictive_variance_is_that_of_simulated_months(df):
+    law = make_law(log_scale_sd=0.3, df=df)
+    draws = jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(4), 200_000))
+    np.testing.assert_allclose(draws.var(axis=0), month.predictive_variance(law), rtol=0.05)
+
+
+@pytest.mark.parametrize("log_scale_sd", [0.0, 0.05, 0.5])
+def test_noise_level_is_integrated_out_exactly(log_scale_sd):
+    law = make_law(log_scale_sd=log_scale_sd)
+    returns, observed = sample_month(law)
+    offset = brute_force(law, returns, observed)
+
+    def integrand(x):
+        level = np.exp(log_scale_sd * x)
+        return np.exp(brute_force(law, returns, observed, level) - offset) * stats.norm.pdf(x)
+
+    want = np.log(integrate.quad(integrand, -9, 9, epsabs=1e-13)[0]) + offset
+    got = month.marginal_log_density(law, returns, observed, jax.random.key(0))
+    assert got == pytest.approx(want, abs=1e-8)
+
+
+def test_student_t_months_are_integrated_by_importance_sampling():
+    law = make_law(n_shocks=1, log_scale_sd=0.3, df=4.0)
+    returns, observed = sample_month(law)
+    mean, loading = np.asarray(law.mean)[observed], np.asarray(law.loadings)[observed, 0]
+
+    def integrand(u, x):
+        terms = stats.t.logpdf(returns[observed], 4.0, mean + loading * u, 0.1 * np.exp(0.3 * x))
+        return np.exp(terms.sum()) * stats.norm.pdf(u) * stats.norm.pdf(x)
+
+    want = np.log(integrate.dblquad(integrand, -7, 7, -7, 7, epsabs=0, epsrel=1e-7)[0])
+    density = jax.jit(lambda key: month.marginal_log_density(law, returns, observed, key, 1024))
+    estimates = np.array([density(key) for key in jax.random.split(jax.random.key(7), 40)])
+    error = estimates.std(ddof=1) / np.sqrt(len(estimates))
+    assert estimates.std() < 0.05
+    assert abs(estimates.mean() - want) < 4 * error + 1e-3
+
+
+def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
+    normal = make_law(log_scale_sd=0.2)
+    heavy = normal._replace(degrees_of_freedom=jnp.asarray(1e6))
+    returns, observed = sample_month(normal)
+    want = month.marginal_log_density(normal, returns, observed, jax.random.key(0))
+    got = month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000)
+    assert got == pytest.approx(float(want), abs=0.02)

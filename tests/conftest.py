@@ -1,0 +1,24 @@
+"""Shared fixtures: compiled programs are cached on disk, real data are found in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real panels that the licence does not let us embed."""
+    folder = Path(os.environ.get("BAYESFACTOR_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "panels").is_dir():
+        pytest.skip(f"needs the real panels: no folder {folder}/panels (set BAYESFACTOR_SHARED_DATA to it)")
+    return folder

@@ -1,0 +1,415 @@
+"""Where rows land: calendar lags against a slow loop, dates, units, excess, order of input."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError, LookAheadError, UnitsError
+from bayesfactor.panel import Panel, read_frame, simulate
+
+TOLD = {"time": "date", "asset": "asset", "returns": "ret", "units": "decimal", "excess": True}
+
+
+def gappy(seed: int = 0, n_months: int = 14, n_assets: int = 10) -> pd.DataFrame:
+    """Rows with gaps in time, missing returns and missing characteristics."""
+    rng = np.random.default_rng(seed)
+    cells = list(itertools.product(pd.date_range("2015-01-31", periods=n_months, freq="ME"), range(n_assets)))
+    kept = [cell for cell in cells if rng.random() < 0.75]
+    frame = pd.DataFrame(kept, columns=["date", "asset"])
+    frame["asset"] = "A" + frame["asset"].astype(str)
+    frame["ret"] = np.where(rng.random(len(frame)) < 0.1, np.nan, 0.1 * rng.standard_normal(len(frame)))
+    for name in ("x", "y"):
+        frame[name] = np.where(rng.random(len(frame)) < 0.2, np.nan, rng.standard_normal(len(frame)))
+    frame["size"] = rng.random(len(frame))
+    frame["sector"] = rng.choice(["oil", "tech"], len(frame))
+    delay = pd.to_timedelta(rng.integers(-20, 70, len(frame)), unit="D")
+    frame["filed"] = frame["date"] + delay
+    return frame
+
+
+def month(date: pd.Timestamp) -> pd.Period:
+    return pd.Period(date, "M")
+
+
+def slow_panel(frame: pd.DataFrame, returns_over: str, lag: int | None) -> dict:
+    """One cell at a time, as read_frame says it: {(month, asset): (x, y, ret, size, sector)}."""
+    rows = {(month(row.date), row.asset): row for row in frame.itertuples()}
+    months = pd.period_range(min(m for m, _ in rows), max(m for m, _ in rows) + 1, freq="M")
+    universe, ahead = {}, int(returns_over == "next")
+    for t, asset in itertools.product(months, sorted(frame["asset"].unique())):
+        if (t - 1, asset) not in rows:
+            continue
+        if lag is None:
+            first_day = t.start_time
+            public = [row for (_, name), row in rows.items() if name == asset and row.filed < first_day]
+            source = max(public, key=lambda row: (row.filed, row.date), default=None)
+        else:
+            source = rows.get((t - lag - ahead, asset))
+        if source is None or (np.isnan(source.x) and np.isnan(source.y)):
+            continue
+        back = rows.get((t - ahead, asset))
+        ret = np.nan if back is None else back.ret
+        universe[t, asset] = (source.x, source.y, ret, source.size, source.sector)
+    return universe
+
+
+def as_cells(panel: Panel) -> dict:
+    data = panel.data
+    cells = {}
+    for t, i in np.argwhere(data.in_universe.values):
+        x, y = data.characteristics.values[t, i]
+        key = (month(panel.times[t]), str(data.asset.values[i]))
+        cells[key] = (
+            x,
+            y,
+            data.returns.values[t, i],
+            data["size"].values[t, i],
+            str(data.group.values[t, i]),
+        )
+    return cells
+
+
+def assert_same_cells(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key][:4], value[:4], err_msg=str(key))
+        assert found[key][4] == value[4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("returns_over", "lag"), [("row", 1), ("row", 2), ("row", 4), ("next", 0), ("next", 1), ("next", 3)]
+)
+def test_rows_land_where_a_slow_loop_puts_them(seed: int, returns_over: str, lag: int) -> None:
+    frame = gappy(seed)
+    panel = read_frame(
+        frame,
+        **TOLD,
+        returns_over=returns_over,
+        lag=lag,
+        characteristics=["x", "y"],
+        size="size",
+        group="sector",
+        frequency="monthly",
+    )
+    assert_same_cells(as_cells(panel), slow_panel(frame, returns_over, lag))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("returns_over", ["row", "next"])
+def test_publication_dates_land_where_a_slow_loop_puts_them(seed: int, returns_over: str) -> None:
+    frame = gappy(seed)
+    panel = read_frame(
+        frame,
+        **TOLD,
+        returns_over=returns_over,
+        available="filed",
+        characteristics=["x", "y"],
+        size="size",
+        group="sector",
+        frequency="monthly",
+    )
+    assert_same_cells(as_cells(panel), slow_panel(frame, returns_over, None))
+
+
+def test_publication_on_the_first_day_of_a_month_is_too_late_for_it() -> None:
+    frame = pd.DataFrame(
+        {
+            "date": ["2016-01-31", "2016-02-29", "2016-03-31"],
+            "asset": "A",
+            "ret": [0.01, 0.02, 0.03],
+            "x": [1.0, 2.0, 3.0],
+            "filed": ["2016-01-31", "2016-03-01", "2016-03-31"],
+        }
+    )
+    panel = read_frame(frame, **TOLD, returns_over="row", available="filed", characteristics=["x"])
+    assert panel.data.characteristics.values[:, 0, 0].tolist() == [1.0, 1.0, 3.0]
+
+
+def test_the_month_after_the_last_is_live() -> None:
+    panel = read_frame(gappy(), **TOLD, returns_over="row", lag=1, characteristics=["x", "y"])
+    assert panel.times[-1] == pd.Timestamp("2016-03-31")
+    assert panel.live.times.tolist() == [pd.Timestamp("2016-03-31")]
+    assert not panel.live.arrays().observed.any()
+    assert panel.live.arrays().in_universe.any()
+
+
+@pytest.mark.parametrize("returns_over", ["row", "next"])
+def test_order_of_rows_and_columns_does_not_matter(returns_over: str) -> None:
+    frame = gappy(n_assets=40)
+    told = TOLD | {"returns_over": returns_over, "lag": 1, "characteristics": ["x", "y"], "size": "size"}
+    shuffled = frame.sample(frac=1, random_state=1)[list(frame.columns[::-1])]
+    one, other = read_frame(frame, **told), read_frame(shuffled, **told)
+    assert one.data.identical(other.data)
+    assert one.fingerprint == other.fingerprint
+    assert one.rank_normalise().fingerprint == other.rank_normalise().fingerprint != one.fingerprint
+
+
+def test_weekly_lags_are_calendar_weeks() -> None:
+    fridays = pd.to_datetime(["2016-01-08", "2016-01-15", "2016-01-29", "2016-02-05"])
+    frame = pd.DataFrame({"date": fridays, "asset": "A", "ret": 0.01, "x": [1.0, 2.0, 4.0, 5.0]})
+    panel = read_frame(frame, **TOLD, returns_over="row", lag=1)
+    assert (panel.frequency, panel.periods_per_year) == ("weekly", 52)
+    assert [str(time.date()) for time in panel.times] == [
+        "2016-01-15",
+        "2016-01-22",
+        "2016-02-05",
+        "2016-02-12",
+    ]
+    assert panel.data.characteristics.values[:, 0, 0].tolist() == [1.0, 2.0, 4.0, 5.0]
+    assert panel.data.observed.values[:, 0].tolist() == [True, False, True, False]
+
+
+def test_daily_lags_count_the_days_of_the_data_and_go_live_on_the_next_weekday() -> None:
+    days = pd.to_datetime(["2016-01-04", "2016-01-05", "2016-01-07", "2016-01-08"])
+    frame = pd.DataFrame({"date": days, "asset": "A", "ret": 0.01, "x": [1.0, 2.0, 3.0, 4.0]})
+    panel = read_frame(frame, **TOLD, returns_over="row", lag=2)
+    assert (panel.frequency, panel.periods_per_year) == ("daily", 252)
+    assert [str(time.date()) for time in panel.times] == ["2016-01-07", "2016-01-08", "2016-01-11"]
+    assert panel.data.characteristics.values[:, 0, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda dates: dates.dt.year * 100 + dates.dt.month,
+        lambda dates: (dates.dt.year * 100 + dates.dt.month).astype(float),
+        lambda dates: (dates.dt.year * 10000 + dates.dt.month * 100 + dates.dt.day).astype(str),
+        lambda dates: dates.dt.strftime("%Y-%m"),
+        lambda dates: dates.dt.strftime("%Y-%m-%d"),
+        lambda dates: dates.dt.to_period("M"),
+        lambda dates: dates.dt.to_period("M").astype(object),
+        lambda dates: dates.dt.date,
+        lambda dates: dates.dt.tz_localize("America/New_York"),
+    ],
+)
+def test_dates_in_many_forms_are_the_same_dates(write) -> None:
+    frame = gappy()
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"]}
+    expected = read_frame(frame, **told)
+    assert read_frame(frame.assign(date=write(frame["date"])), **told).fingerprint == expected.fingerprint
+
+
+def test_index_levels_are_matched_by_name_in_either_order() -> None:
+    frame = gappy()
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"]}
+    expected = read_frame(frame, **told).fingerprint
+    for levels in (["date", "asset"], ["asset", "date"], ["asset"]):
+        assert read_frame(frame.set_index(levels), **told).fingerprint == expected
+
+
+def test_files_give_what_frames_give(tmp_path: Path) -> None:
+    frame = gappy()
+    frame["asset"] = frame["asset"].replace({"A0": "NA", "A1": "007", "A2": "TRUE"})
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"], "group": "sector"}
+    expected = read_frame(frame, **told)
+    assert {"NA", "007", "TRUE"} <= set(expected.data.asset.values)
+    frame.to_csv(tmp_path / "panel.csv", index=False)
+    frame.set_index(["date", "asset"]).to_parquet(tmp_path / "panel.parquet")
+    for name in ("panel.csv", "panel.parquet"):
+        assert read_frame(tmp_path / name, **told).fingerprint == expected.fingerprint
+    assert read_frame(str(tmp_path / "panel.csv"), **told).audit().cells_changed.sum() == 0
+
+
+def test_percent_and_riskless_rates_come_out_decimal_and_excess() -> None:
+    frame = gappy()
+    plain = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"]}
+    expected = read_frame(frame, **plain).data.returns
+    percent = frame.assign(ret=100 * frame["ret"] + 0.25, rf=0.25)
+    raw = plain | {"units": "percent", "excess": False}
+    by_column = read_frame(percent, **raw, risk_free="rf").data.returns
+    np.testing.assert_allclose(by_column, expected, atol=1e-12)
+    series = pd.Series(0.25, index=pd.period_range("2010-01", "2020-01", freq="M"))
+    np.testing.assert_array_equal(read_frame(percent, **raw, risk_free=series).data.returns, by_column)
+    assert "rf" not in read_frame(percent, **raw | {"characteristics": None}, risk_free="rf").characteristics
+
+
+def test_whole_number_identifiers_keep_their_name() -> None:
+    frame = gappy().assign(asset=lambda rows: 10000.0 + rows["asset"].str[1:].astype(int))
+    panel = read_frame(frame, **TOLD, returns_over="row", lag=1, characteristics=["x"])
+    assert panel.data.asset.values[0] == "10000"
+
+
+def test_undeclared_roles_become_characteristics_and_booleans_do_not() -> None:
+    frame = gappy().assign(flag=True)
+    panel = read_frame(frame, **TOLD, returns_over="row", lag=1, size="size")
+    assert panel.characteristics == ("x", "y")
+
+
+def test_the_return_under_another_name_is_refused_where_it_lands_on_itself() -> None:
+    frame = simulate.frame(n_months=12, n_assets=20, n_characteristics=2, seed=1)
+    ahead = frame.sort_values(["asset", "date"]).groupby("asset")["ret"].shift(-1)
+    leak = frame.assign(next_month=ahead)
+    told = TOLD | {"returns_over": "row", "lag": 1}
+    with pytest.raises(LookAheadError, match=r"'next_month' has rank correlation 1\.000"):
+        read_frame(leak, **told)
+    with pytest.raises(LookAheadError, match="'monotone'"):
+        read_frame(frame.assign(monotone=np.log1p(ahead) ** 3), **told, characteristics=["x1", "monotone"])
+    past = read_frame(frame.assign(reversal=frame["ret"]), **told, characteristics=["x1", "reversal"])
+    assert past.characteristics == ("x1", "reversal")  # a past return is a legitimate characteristic
+    told = TOLD | {"returns_over": "next", "lag": 0}
+    with pytest.raises(LookAheadError, match="'raw_return'"):
+        read_frame(
+            frame.assign(raw_return=frame["ret"] + 0.001), **told, characteristics=["x1", "raw_return"]
+        )
+    with pytest.raises(LookAheadError, match="cannot explain itself"):
+        read_frame(frame, **told, characteristics=["x1", "ret"])
+
+
+FAULTS = {
+    "returns_over not told": ({"returns_over": ...}, DataError, "returns_over must be told.*row.*next"),
+    "lag not told": ({"lag": ...}, LookAheadError, "lag must be told.*available="),
+    "units not told": ({"units": ...}, UnitsError, "units must be told.*decimal.*percent"),
+    "excess not told": ({"excess": ...}, UnitsError, "excess must be told.*risk_free"),
+    "returns_over unknown": ({"returns_over": "month"}, DataError, "found 'month'"),
+    "lag zero": ({"lag": 0}, LookAheadError, "at least 1: found 0"),
+    "lag below zero": ({"returns_over": "next", "lag": -1}, LookAheadError, "at least 0: found -1"),
+    "lag of half a month": ({"lag": 0.5}, LookAheadError, r"whole number.*0\.5"),
+    "lag and available": ({"available": "filed"}, DataError, "choose one"),
+    "units unknown": ({"units": "bp"}, UnitsError, "found 'bp'"),
+    "excess in words": ({"excess": "yes"}, UnitsError, "found 'yes'"),
+    "excess and risk_free": ({"risk_free": "size"}, UnitsError, "choose excess=False"),
+    "raw without risk_free": ({"excess": False}, UnitsError, "need risk_free"),
+    "risk_free a number": ({"excess": False, "risk_free": 0.01}, DataError, "found float"),
+    "no such column": ({"characteristics": ["sizes"]}, DataError, "characteristics='sizes'.*Near: size"),
+    "no such time": ({"time": "month"}, DataError, "time='month'"),
+    "text characteristic": (
+        {"characteristics": ["sector"]},
+        DataError,
+        r"'sector' must be numbers.*\(2015-01, A0\)",
+    ),
+    "date characteristic": (
+        {"characteristics": ["filed"]},
+        DataError,
+        r"'filed' must be numbers.*\(2015-01, A0\)",
+    ),
+    "characteristic twice": ({"characteristics": ["x", "x"]}, DuplicateKeyError, "repeated x"),
+    "no characteristics": ({"characteristics": []}, DataError, "at least one characteristic"),
+    "frequency unknown": ({"frequency": "hourly"}, DataError, "found 'hourly'"),
+    "missing unknown": ({"missing": "mean"}, DataError, "found 'mean'"),
+    "missing refused": (
+        {"missing": "error"},
+        DataError,
+        r"characteristics must be present.*\(2015-\d\d, A\d, [xy]\)",
+    ),
+    "lag beyond the data": ({"lag": 60}, DataError, "longer than the data"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_arguments(fault: str) -> None:
+    changed, error, message = FAULTS[fault]
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"]} | changed
+    with pytest.raises(error, match=message):
+        read_frame(gappy(), **{name: value for name, value in told.items() if value is not ...})
+
+
+def put(column: str, value: object, row: int = 5):
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        frame[column] = frame[column].astype(object) if isinstance(value, str) else frame[column]
+        frame.loc[frame.index[row], column] = value
+        return frame
+
+    return spoil
+
+
+BAD_FRAMES = {
+    "infinite characteristic": (
+        put("x", np.inf),
+        DataError,
+        r"'x' must be finite: infinite at \(2015-01, A\d\) \(1 in",
+    ),
+    "infinite return": (
+        put("ret", -np.inf),
+        DataError,
+        r"'ret' must be finite: infinite at \(2015-01, A\d\)",
+    ),
+    "infinite size": (put("size", np.inf), DataError, r"'size' must be finite: infinite at \(2015-01, A\d\)"),
+    "text in numbers": (put("y", "n/a"), DataError, r"'y' must be numbers.*\(2015-01, A\d\) \(1 in all"),
+    "not a date": (put("date", "June"), DataError, r"'date' must hold dates: cannot read \(row 5, 'June'\)"),
+    "ambiguous date": (put("date", "03/04/2016"), DataError, r"cannot read \(row 5, '03/04/2016'\)"),
+    "missing date": (put("date", pd.NaT), DataError, r"cannot read \(row 5"),
+    "missing asset": (put("asset", None), DataError, "missing in row 5"),
+    "blank asset": (put("asset", " "), DataError, "blank in row 5"),
+    "duplicates": (
+        lambda frame: pd.concat([frame, frame.iloc[[2, 7, 9, 11]]]),
+        DuplicateKeyError,
+        r"repeated \(2015-01, A\d\), \(2015-0\d, A\d\), \(2015-0\d, A\d\) \(4 in all\)",
+    ),
+    "percent as decimal": (lambda f: f.assign(ret=100 * f["ret"]), UnitsError, 'median.*units="percent"'),
+    "no rows": (lambda frame: frame.iloc[:0], DataError, "needs rows"),
+    "column twice": (lambda f: pd.concat([f, f[["x"]]], axis=1), DuplicateKeyError, "repeated x"),
+    "level and column": (
+        lambda f: f.set_index("date", drop=False),
+        DataError,
+        "both an index level and a column",
+    ),
+    "quarterly": (
+        lambda f: f.loc[f["date"].dt.month % 3 == 0],
+        DataError,
+        "look monthly, but are 9\\d days apart",
+    ),
+    "different days": (
+        lambda f: f.assign(date=f["date"] - pd.to_timedelta(np.arange(len(f)) % 2, unit="D")),
+        DataError,
+        'look daily.*frequency="monthly"',
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FRAMES)
+def test_faults_of_frames(fault: str) -> None:
+    spoil, error, message = BAD_FRAMES[fault]
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"], "size": "size"}
+    with pytest.raises(error, match=message):
+        read_frame(spoil(gappy()), **told)
+
+
+def test_faults_of_riskless_rates() -> None:
+    frame = gappy().assign(rf=0.001)
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x"], "excess": False}
+    series = pd.Series(0.001, index=pd.period_range("2015-01", "2016-02", freq="M"))
+    with pytest.raises(DataError, match=r"missing at \(2015-06, A\d\)"):
+        read_frame(frame, **told, risk_free=series.drop(series.index[5]))
+    with pytest.raises(DuplicateKeyError, match="repeated 2015-01"):
+        read_frame(frame, **told, risk_free=pd.concat([series, series[:1]]))
+    with pytest.raises(DataError, match="'rf' must be finite"):
+        read_frame(put("rf", np.inf)(frame), **told, risk_free="rf")
+
+
+def test_undated_publications_are_refused() -> None:
+    told = TOLD | {"returns_over": "row", "characteristics": ["x"], "available": "filed"}
+    with pytest.raises(LookAheadError, match=r"'filed'.*undated in row 5 \(1 in all\)"):
+        read_frame(put("filed", pd.NaT)(gappy()), **told)
+
+
+def test_faults_of_files(tmp_path: Path) -> None:
+    told = TOLD | {"returns_over": "row", "lag": 1}
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 torn")
+    (tmp_path / "notes.txt").write_text("date")
+    (tmp_path / "empty.csv").write_text("")
+    for name, message in {
+        "absent.parquet": "no such file",
+        "torn.parquet": "cannot read",
+        "empty.csv": "cannot read",
+        "notes.txt": "parquet or .csv",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            read_frame(tmp_path / name, **told)
+    with pytest.raises(DataError, match="found dict"):
+        read_frame({}, **told)
+
+
+def test_odd_data_are_accepted_with_a_recorded_warning() -> None:
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x", "y"]}
+    with pytest.warns(DataWarning, match="in decimal, not in percent"):
+        panel = read_frame(gappy(), **told | {"units": "percent"})
+    assert "in decimal" in panel.warnings[0]
+    quarterly = gappy().loc[lambda frame: frame["date"].dt.month % 3 == 0]
+    with pytest.warns(DataWarning, match="no return lands in the universe"):
+        read_frame(quarterly, **told, frequency="monthly")

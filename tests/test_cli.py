@@ -1,0 +1,207 @@
+"""Every command, on a tiny simulated file: what it writes, and how it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+import bayesfactor as bf
+from bayesfactor.cli import app
+
+READ = ["--time", "date", "--asset", "asset", "--returns", "ret", "--returns-over", "row", "--lag", "1"]
+READ += ["--units", "decimal", "--excess", "--size", "size"]
+FEW = ["--warmup", "40", "--draws", "40", "--chains", "2", "--noise", "normal", "--seed", "3"]
+
+
+def call(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def panel_of(folder: Path) -> bf.Panel:
+    """The panel that READ makes of the file."""
+    return bf.read_frame(
+        folder / "data.parquet",
+        time="date",
+        asset="asset",
+        returns="ret",
+        returns_over="row",
+        lag=1,
+        units="decimal",
+        excess=True,
+        size="size",
+    ).rank_normalise()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data file with a live month, and a linear and a deep fit of its first 16 months."""
+    folder = tmp_path_factory.mktemp("cli")
+    frame = bf.simulate.frame(n_months=22, n_assets=25, n_characteristics=3, seed=5)
+    frame.to_parquet(folder / "data.parquet")
+    when = f"{panel_of(folder).times[16]:%Y-%m}"
+    data = folder / "data.parquet"
+    linear = call("fit", "linear", data, *READ, *FEW, "--before", when, "--out", folder / "linear.nc")
+    deep = call(
+        "fit", "deep", data, *READ, *FEW, "--hidden", "3", "--before", when, "--out", folder / "deep.nc"
+    )
+    assert "linear: " in linear.output
+    assert "FundamentalFactorModel(hidden=(3,)" in deep.output
+    return folder
+
+
+def test_fit_passes_every_choice_on_and_trains_before_the_cut(folder: Path) -> None:
+    linear, deep = bf.load(folder / "linear.nc"), bf.load(folder / "deep.nc")
+    assert linear.model == bf.FundamentalFactorModel(hidden=(), noise="normal")
+    assert deep.model == bf.FundamentalFactorModel(hidden=(3,), noise="normal")
+    assert linear.inference == bf.NUTS(warmup=40, draws=40, chains=2)
+    assert len(deep.train_times) == 16
+    assert deep.tree["posterior"].sizes["draw"] == 40
+    assert deep.preparation == "rank"
+    assert deep.provenance["seed"] == 3
+
+
+def test_check_describes_and_audits(folder: Path) -> None:
+    output = call("check", folder / "data.parquet", *READ).output
+    assert "25 assets" in output
+    assert "0 changed" in output
+    assert "rank" in output
+    assert "standardise" in call("check", folder / "data.parquet", *READ, "--standardise").output
+
+
+def test_summary_says_status_and_reasons(folder: Path) -> None:
+    fit = bf.load(folder / "linear.nc")
+    output = call("summary", folder / "linear.nc").output
+    assert f"linear: {fit.status}" in output
+    flat = " ".join(output.split())
+    for reason in fit.reasons:
+        assert " ".join(reason.split()) in flat
+
+
+def test_sensitivities_print_and_write_the_bands_of_the_training_window(folder: Path) -> None:
+    csv = folder / "bands.csv"
+    output = call("sensitivities", folder / "linear.nc", folder / "data.parquet", *READ, "--csv", csv).output
+    fit = bf.load(folder / "linear.nc")
+    panel = panel_of(folder)
+    train = panel.sel(time=slice(fit.train_times[0], fit.train_times[-1]))
+    expected = bf.sensitivities(fit, train)
+    for mean in expected["mean"].values:
+        assert f"{100 * mean:+.2f}" in output
+    written = pd.read_csv(csv, comment="#")
+    column = next(name for name in written.columns if name.split(" ")[0] == "mean")
+    np.testing.assert_allclose(np.sort(written[column]), np.sort(expected["mean"].values), rtol=1e-6)
+
+
+def test_prob_narrows_the_bands(folder: Path) -> None:
+    arguments = ("sensitivities", folder / "linear.nc", folder / "data.parquet", *READ)
+    assert "50% band" in call(*arguments, "--prob", "0.5").output
+
+
+def test_interactions_of_the_network(folder: Path) -> None:
+    output = call("interactions", folder / "deep.nc", folder / "data.parquet", *READ, "--top", "2").output
+    assert output.count(" × ") == 2
+
+
+def test_forecast_of_the_live_month(folder: Path) -> None:
+    csv = folder / "forecast.csv"
+    output = call("forecast", folder / "deep.nc", folder / "data.parquet", *READ, "--csv", csv).output
+    assert "25 assets, both ends" in output
+    written = pd.read_csv(csv)
+    live = panel_of(folder).live
+    assert written["time"].unique().tolist() == [f"{live.times[0]:%Y-%m-%d}"]
+    assert f"{100 * written['mean'].max():+.2f}" in output
+
+
+def test_compare_scores_the_months_after_training(folder: Path) -> None:
+    result = call(
+        "compare", folder / "linear.nc", folder / "deep.nc", "--data", folder / "data.parquet", *READ
+    )
+    assert "INCONCLUSIVE" in result.output
+    assert "6 months" in result.output
+    assert "fewer than 24" in result.output
+    assert result.stderr == ""  # each warning is told once, with the table
+
+
+def test_report_writes_one_page(folder: Path) -> None:
+    out = folder / "report.html"
+    fits = (folder / "linear.nc", folder / "deep.nc")
+    call("report", *fits, "--data", folder / "data.parquet", *READ, "--out", out)
+    page = out.read_text(encoding="utf-8")
+    assert "<b>INCONCLUSIVE</b>" in page
+    assert "Factor models of data" in page
+    assert "CC BY-SA" not in page  # the attribution belongs to the embedded data only
+
+
+def test_doctor_finds_float64() -> None:
+    output = call("doctor").output
+    assert "works" in output
+    assert "numpyro" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "data.parquet"), "--time, --asset, --returns"),
+        (("check", "nowhere.parquet", *READ), "no file nowhere.parquet"),
+        (("check", "us_equities", "--time", "date"), "takes no such options: found --time"),
+        (
+            ("fit", "linear", "us_equities", "--hidden", "8", "--out", "x.nc"),
+            "the linear model has no hidden layers",
+        ),
+        (("fit", "deep", "us_equities", "--hidden", "8,a", "--out", "x.nc"), "whole numbers with commas"),
+        (("fit", "linear", "us_equities", "--before", "1990-01", "--out", "x.nc"), "EmptyWindowError"),
+        (("summary", "data.parquet"), "CorruptResultError"),
+        (("summary", "nowhere.nc"), "nowhere.nc"),
+        (("interactions", "linear.nc", "data.parquet", *READ), "a linear model has no interactions"),
+        (("compare", "linear.nc", "linear.nc", "--data", "data.parquet", *READ), "named by their files"),
+        (("sensitivities", "linear.nc", "us_equities"), "AlignmentError"),
+        (("check", "data.parquet", *(w if w != "1" else "0" for w in READ)), "LookAheadError"),
+    ],
+)
+def test_errors_are_one_message_with_exit_code_2(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(folder)
+    result = call(*arguments, code=2)
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert not (folder / "x.nc").exists()
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("bayesfactor.doctor.examine", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        call("doctor")
+
+
+def test_demo_runs_end_to_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's own path on the small file; its models are those of the other tests, compiled already."""
+    models = {"linear": {"hidden": (), "noise": "normal"}, "deep": {"hidden": (3,), "noise": "normal"}}
+    monkeypatch.setattr("bayesfactor.panel.datasets.us_equities", lambda: panel_of(folder))
+    monkeypatch.setattr("bayesfactor.demo.MODELS", models)
+    monkeypatch.setattr("bayesfactor.demo.QUICK_SAMPLER", {"warmup": 40, "draws": 40, "chains": 2})
+    output = call("demo", "--out", tmp_path, "--quick").output
+    assert "INCONCLUSIVE" in output
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {
+        "report.html",
+        "forecasts.csv",
+        "linear.nc",
+        "deep.nc",
+        "sensitivities.png",
+        "interactions_deep.png",
+        "forecast_linear.png",
+        "forecast_deep.png",
+        "months.png",
+    }
+    assert bf.load(tmp_path / "deep.nc").train_times.equals(panel_of(folder).times[:16])

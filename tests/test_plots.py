@@ -1,0 +1,200 @@
+"""The figures show the numbers they were given, name units and bands, and say when a fit is in doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayesfactor import plots
+
+NAMES = [
+    "book_to_market",
+    "momentum_12_2",
+    "size",
+    "short_term_reversal",
+    "turnover",
+    "idiosyncratic_volatility",
+]
+
+
+def sensitivities(seed: int, status: str = "ok", by_time: bool = False) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    dims = ("time", "characteristic") if by_time else ("characteristic",)
+    shape = (22, len(NAMES)) if by_time else (len(NAMES),)
+    mean, sd = 0.004 * rng.standard_normal(shape), 0.001 + 0.002 * rng.random(shape)
+    coords: dict = {"characteristic": NAMES}
+    if by_time:
+        coords["time"] = pd.date_range("2015-02-28", periods=22, freq="ME")
+    rank = np.argsort(np.argsort(-np.abs(mean), -1), -1) + 1.0
+    variables = {
+        "mean": mean, "sd": sd, "lower": mean - 1.64 * sd, "upper": mean + 1.64 * sd,
+        "rank_lower": np.maximum(rank - 1, 1), "rank_median": rank,
+        "rank_upper": np.minimum(rank + 2, len(NAMES)),
+        "prob_positive": np.where(mean > 0, 0.9, 0.1),
+    }  # fmt: skip
+    return xr.Dataset(
+        {name: (dims, value) for name, value in variables.items()},
+        coords,
+        {"prob": 0.9, "frequency": "monthly", "status": status},
+    )
+
+
+def interactions(status: str = "ok") -> xr.Dataset:
+    rng = np.random.default_rng(3)
+    pairs = [(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]]
+    mean = np.sort(np.abs(0.002 * rng.standard_normal(len(pairs))))[::-1] * rng.choice([-1, 1], len(pairs))
+    return xr.Dataset(
+        {"mean": ("pair", mean), "lower": ("pair", mean - 0.001), "upper": ("pair", mean + 0.001)},
+        {
+            "characteristic": ("pair", [a for a, _ in pairs]),
+            "characteristic_2": ("pair", [b for _, b in pairs]),
+        },
+        {"prob": 0.9, "frequency": "monthly", "status": status},
+    )
+
+
+def forecast(assets: int = 400) -> xr.Dataset:
+    rng = np.random.default_rng(4)
+    mean = 0.01 * rng.standard_normal((2, assets))
+    mean[:, ::7] = np.nan
+    dims = ("time", "asset")
+    return xr.Dataset(
+        {"mean": (dims, mean), "lower": (dims, mean - 0.01), "upper": (dims, mean + 0.012)},
+        {"time": pd.to_datetime(["2016-11-30", "2016-12-31"]), "asset": [f"TICK{i}" for i in range(assets)]},
+        {"prob": 0.9, "frequency": "monthly", "status": "ok"},
+    )
+
+
+def month_scores(months: int, seed: int) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    time = pd.date_range("2016-06-30", periods=months, freq="ME")
+    return xr.Dataset({"score": ("time", 500 + 5 * rng.standard_normal(months))}, {"time": time})
+
+
+def texts(figure: Figure) -> str:
+    """Every word the figure shows, after it was drawn."""
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()
+    shown = (text.get_text() for text in figure.findobj(Text) if text.get_visible())
+    return "\n".join(" ".join(text.split()) for text in shown)
+
+
+def test_sensitivities_show_means_and_bands_in_percent_in_sorted_order() -> None:
+    result = sensitivities(1)
+    figure = plots.plot_sensitivities({"linear": result})
+    axes = figure.axes[0]
+    order = np.argsort(result["mean"].values)
+    points = next(line for line in axes.lines if line.get_label() == "linear")
+    np.testing.assert_allclose(points.get_xdata(), 100 * result["mean"].values[order], rtol=1e-12)
+    np.testing.assert_array_equal(points.get_ydata(), np.arange(len(NAMES)))
+    segments = np.array(axes.collections[0].get_segments())
+    np.testing.assert_allclose(
+        segments[:, :, 0], 100 * np.c_[result["lower"], result["upper"]][order], rtol=1e-12
+    )
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == [NAMES[i].replace("_", " ") for i in order]
+
+
+def test_a_second_model_is_matched_by_label_not_by_position() -> None:
+    result = sensitivities(1)
+    shuffled = sensitivities(2).isel(characteristic=[5, 3, 1, 0, 2, 4])
+    axes = plots.plot_sensitivities({"linear": result, "deep": shuffled}).axes[0]
+    order = [NAMES[i] for i in np.argsort(result["mean"].values)]
+    points = next(line for line in axes.lines if line.get_label() == "deep")
+    np.testing.assert_allclose(
+        points.get_xdata(), 100 * shuffled["mean"].sel(characteristic=order), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("status", ["warn", "failed"])
+def test_a_fit_in_doubt_is_named_on_every_figure(status: str) -> None:
+    doubtful = {"linear": sensitivities(1), "deep": sensitivities(2, status)}
+    over_time = {"deep": sensitivities(2, status, by_time=True)}
+    figures = [
+        plots.plot_sensitivities(doubtful),
+        plots.plot_ranks(doubtful),
+        plots.plot_interactions(interactions(status), name="deep"),
+        plots.plot_sensitivities_over_time(over_time),
+        plots.plot_forecast(forecast().assign_attrs(status=status), name="deep"),
+    ]
+    for figure in figures:
+        assert f"deep: fit status {status.upper()}" in texts(figure)
+        assert "linear: fit status" not in texts(figure)
+
+
+def test_units_and_the_probability_inside_the_band_are_written() -> None:
+    for figure in (
+        plots.plot_sensitivities({"linear": sensitivities(1)}),
+        plots.plot_interactions(interactions()),
+        plots.plot_sensitivities_over_time({"linear": sensitivities(1, by_time=True)}),
+        plots.plot_forecast(forecast()),
+    ):
+        assert "90% of the posterior" in texts(figure)
+        assert "% per month" in texts(figure)
+    weekly = sensitivities(1).assign_attrs(frequency="weekly", prob=0.5)
+    assert "% per week" in texts(plots.plot_sensitivities({"linear": weekly}))
+    assert "50% of the posterior" in texts(plots.plot_sensitivities({"linear": weekly}))
+
+
+def test_interactions_put_the_first_pair_on_top_and_keep_the_rest_out() -> None:
+    result = interactions()
+    axes = plots.plot_interactions(result, top=4).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == 4
+    first = result.isel(pair=0)
+    assert labels[-1] == f"{first.characteristic.item()} × {first.characteristic_2.item()}".replace("_", " ")
+
+
+def test_ranks_span_their_interval() -> None:
+    result = sensitivities(1)
+    axes = plots.plot_ranks({"linear": result}).axes[0]
+    segments = np.array(axes.collections[0].get_segments())[:, :, 0]
+    order = np.argsort(-result["rank_median"].values, kind="stable")
+    np.testing.assert_array_equal(segments, np.c_[result["rank_lower"], result["rank_upper"]][order])
+
+
+def test_forecast_sorts_the_month_drops_absent_assets_and_names_both_ends() -> None:
+    result = forecast()
+    figure = plots.plot_forecast(result, label=3)
+    line = figure.axes[0].lines[0].get_ydata()
+    expected = np.sort(100 * result["mean"].isel(time=-1).dropna("asset").values)
+    np.testing.assert_allclose(line, expected, rtol=1e-12)
+    named = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    ordered = (
+        result["mean"].isel(time=-1).dropna("asset").sortby(result["mean"].isel(time=-1).dropna("asset"))
+    )
+    assert named == [*ordered["asset"].values[:3], *ordered["asset"].values[-3:]]
+    earlier = plots.plot_forecast(result, time=result["time"].values[0])
+    assert "2016-11" in texts(earlier)
+
+
+def test_forecast_of_three_assets_names_each_once() -> None:
+    figure = plots.plot_forecast(forecast(4))
+    named = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert len(named) == len(set(named)) == 2
+
+
+def test_month_scores_add_up_and_few_months_are_inconclusive() -> None:
+    deep, linear = month_scores(6, 1), month_scores(6, 2)
+    figure = plots.plot_month_scores({"deep": deep, "linear": linear})
+    difference = (deep["score"] - linear["score"]).values
+    np.testing.assert_allclose([bar.get_height() for bar in figure.axes[0].patches], difference, rtol=1e-12)
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), np.cumsum(difference), rtol=1e-12)
+    assert "INCONCLUSIVE: 6 months" in texts(figure)
+    assert "INCONCLUSIVE" not in texts(
+        plots.plot_month_scores({"a": month_scores(24, 1), "b": month_scores(24, 2)})
+    )
+    assert "INCONCLUSIVE" in texts(
+        plots.plot_month_scores({"a": month_scores(23, 1), "b": month_scores(23, 2)})
+    )
+
+
+def test_month_scores_of_shuffled_months_are_matched_by_label() -> None:
+    deep, linear = month_scores(6, 1), month_scores(6, 2)
+    figure = plots.plot_month_scores({"deep": deep.isel(time=[3, 1, 0, 2, 5, 4]), "linear": linear})
+    difference = (deep["score"] - linear["score"]).values
+    np.testing.assert_allclose([bar.get_height() for bar in figure.axes[0].patches], difference, rtol=1e-12)
