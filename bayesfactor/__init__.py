@@ -36,12 +36,36 @@ _MODULES = {
     "plots": "bayesfactor.plots",
 }
 
-__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+__all__ = [
+    "NUTS",
+    "Exact",
+    "Fit",
+    "FundamentalFactorModel",
+    "Panel",
+    "__version__",
+    "compare",
+    "datasets",
+    "errors",
+    "expected_returns",
+    "fit",
+    "interactions",
+    "load",
+    "metrics",
+    "models",
+    "month_scores",
+    "plots",
+    "read_frame",
+    "sensitivities",
+    "simulate",
+    "to_csv",
+]
 
 if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
-    from bayesfactor.evaluation import compare, metrics, month_scores
-    from bayesfactor.inference import NUTS, Exact, Fit, fit, load
+    from bayesfactor.evaluation import metrics, month_scores
+    from bayesfactor.evaluation.compare import compare
+    from bayesfactor.inference import NUTS, Exact, Fit, fit
+    from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, datasets, read_frame, simulate
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, to_csv

@@ -133,9 +133,7 @@ class Reading:
         str | None, _reading("--available", words="Column of publication dates, in place of --lag.")
     ] = None
     size: Annotated[str | None, _reading("--size", words="Column of size.")] = None
-    missing: Annotated[
-        Missing | None, _reading("--missing", words="Missing cells; the median if absent.")
-    ] = None
+    missing: Annotated[Missing | None, _reading("--missing", words="Missing cells; the median if absent.")] = None
     rank: Annotated[
         bool,
         _reading("--rank/--standardise", words="Prepare by ranks to [-1, 1] (the default), or z-scores."),
@@ -176,9 +174,7 @@ class Reading:
         }
         said = {name: value.value if isinstance(value, StrEnum) else value for name, value in said.items()}
         if "characteristics" in said:
-            said["characteristics"] = [
-                name.strip() for name in said["characteristics"].split(",") if name.strip()
-            ]
+            said["characteristics"] = [name.strip() for name in said["characteristics"].split(",") if name.strip()]
         return said
 
 
@@ -255,12 +251,8 @@ class Noise(StrEnum):
 
 @app.command()
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for everything it writes.")
-    ] = Path("demo"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Few draws: minutes less, bands for show only.")
-    ] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for everything it writes.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Few draws: minutes less, bands for show only.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
 ) -> None:
     """The main job end to end on embedded US stocks: fits, bands, comparison, forecasts, report."""
@@ -423,9 +415,7 @@ def report(
     with console.status("reading the fits") as status:
         findings = gather(loaded, panel, prob=prob, tell=status.update)
         status.update("drawing")
-        write_report(
-            out, findings, title=f"Factor models of {Path(data).stem}", attribution=_attribution(data)
-        )
+        write_report(out, findings, title=f"Factor models of {Path(data).stem}", attribution=_attribution(data))
     console.print(f"Wrote {out}.")
 
 
@@ -450,16 +440,12 @@ def _widths(model: Family, hidden: str | None) -> tuple[int, ...]:
     """Hidden widths that MODEL and --hidden ask for."""
     if model is Family.linear:
         if hidden is not None:
-            raise DataError(
-                f"the linear model has no hidden layers: found --hidden {hidden}. Use MODEL deep."
-            )
+            raise DataError(f"the linear model has no hidden layers: found --hidden {hidden}. Use MODEL deep.")
         return ()
     try:
         return tuple(int(width) for width in (hidden or "8").split(","))
     except ValueError:
-        raise DataError(
-            f"--hidden must be whole numbers with commas, like 8 or 8,8: found {hidden!r}."
-        ) from None
+        raise DataError(f"--hidden must be whole numbers with commas, like 8 or 8,8: found {hidden!r}.") from None
 
 
 def _attribution(data: str) -> str:

@@ -95,9 +95,7 @@ def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0)
         report = write_report(out / "report.html", findings, title=TITLE, attribution=ATTRIBUTION)
     console.rule()
     minutes = (time.perf_counter() - began) / 60
-    console.print(
-        f"Done in {minutes:.1f} minutes. Open {report}; forecasts.csv, fits and figures are beside it."
-    )
+    console.print(f"Done in {minutes:.1f} minutes. Open {report}; forecasts.csv, fits and figures are beside it.")
     return report
 
 
@@ -118,13 +116,9 @@ def ranked_forecasts(forecasts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     ranked = []
     for result in forecasts.values():
         month = result.isel(time=-1)
-        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby(
-            "mean", ascending=False
-        )
+        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby("mean", ascending=False)
         place = np.arange(1, month.sizes["asset"] + 1)
-        ranked.append(
-            month.assign_coords(rank=("asset", place), status=result.attrs["status"]).swap_dims(asset="rank")
-        )
+        ranked.append(month.assign_coords(rank=("asset", place), status=result.attrs["status"]).swap_dims(asset="rank"))
     return xr.concat(
         ranked,
         xr.Variable("model", list(forecasts)),
@@ -138,9 +132,7 @@ def _save_figures(findings: Findings, out: Path) -> None:
     from bayesfactor import plots
 
     figures = {"sensitivities": plots.plot_sensitivities(findings.sensitivities)}
-    figures |= {
-        f"interactions_{n}": plots.plot_interactions(r, name=n) for n, r in findings.interactions.items()
-    }
+    figures |= {f"interactions_{n}": plots.plot_interactions(r, name=n) for n, r in findings.interactions.items()}
     figures |= {f"forecast_{n}": plots.plot_forecast(r, name=n) for n, r in findings.forecasts.items()}
     if findings.comparison is not None:
         figures["months"] = plots.plot_month_scores(findings.scores, reference=next(iter(findings.scores)))

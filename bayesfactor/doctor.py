@@ -39,9 +39,7 @@ def examine() -> tuple[list[tuple[str, str]], list[str]]:
     exact = abs(step - 1e-12) < 1e-15
     facts.append(("float64", "works" if exact else "DOES NOT WORK"))
     if not exact:
-        problems.append(
-            "float64 does not work: 1 + 1e-12 - 1 is not 1e-12. Usually another JAX in the environment."
-        )
+        problems.append("float64 does not work: 1 + 1e-12 - 1 is not 1e-12. Usually another JAX in the environment.")
     facts.append(("processors", str(os.cpu_count())))
     facts.append(("memory", _memory()))
     return facts, problems

@@ -22,7 +22,7 @@ class Regression(NamedTuple):
 
     Attributes
     ----------
-    count : number of rows.
+    n_rows : number of rows.
     gram : (coefficient, coefficient) ``X'X``.
     projection : (coefficient,) ``X'r``.
     square : ``r'r``.
@@ -30,7 +30,7 @@ class Regression(NamedTuple):
     log_scale_mean, log_scale_sd : prior of log sigma.
     """
 
-    count: float
+    n_rows: float
     gram: Floats
     projection: Floats
     square: float
@@ -47,7 +47,7 @@ def posterior_given_scale(regression: Regression, scale: float) -> tuple[Floats,
     precision = regression.gram / scale**2 + np.diag(regression.prior_precision)
     covariance = np.linalg.inv(precision)
     covariance = 0.5 * (covariance + covariance.T)
-    return np.linalg.solve(precision, regression.projection / scale**2), covariance
+    return np.asarray(np.linalg.solve(precision, regression.projection / scale**2), float), covariance
 
 
 def log_marginal_of_scale(regression: Regression, log_scale: Floats) -> Floats:
@@ -61,7 +61,7 @@ def log_marginal_of_scale(regression: Regression, log_scale: Floats) -> Floats:
         explained = mean @ regression.projection / variance
         _, log_determinant = np.linalg.slogdet(precision)
         values[index] = -0.5 * (
-            2 * regression.count * point
+            2 * regression.n_rows * point
             + regression.square / variance
             - explained
             + log_determinant
@@ -86,9 +86,7 @@ def _grid(regression: Regression) -> tuple[Floats, Floats]:
     return points, mass / mass.sum()
 
 
-def draw_posterior(
-    rng: np.random.Generator, regression: Regression, n_draws: int
-) -> tuple[Floats, Floats]:
+def draw_posterior(rng: np.random.Generator, regression: Regression, n_draws: int) -> tuple[Floats, Floats]:
     """Independent draws of the weights (draw, coefficient) and of sigma (draw,).
 
     Draws come in antithetic pairs: both share sigma and lie opposite each other around the conditional mean, so the

@@ -14,7 +14,8 @@ Ragged months are masks: a stock that is not observed has no influence at all on
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,14 +56,14 @@ class Moments(NamedTuple):
 
     Attributes
     ----------
-    count : () number of observed stocks.
+    n_observed : () number of observed stocks.
     log_scale : () sum of log sigma over them.
     gram : (shock, shock) ``B' D^-1 B``.
     projection : (shock,) ``B' D^-1 (r - m)``.
     square : () ``(r - m)' D^-1 (r - m)``.
     """
 
-    count: Array
+    n_observed: Array
     log_scale: Array
     gram: Array
     projection: Array
@@ -91,7 +92,7 @@ def moments(law: MonthLaw, returns: Array, observed: Array) -> Moments:
     loadings = law.loadings * whitened[:, None]
     residual = _residual(law, returns, observed) * whitened
     return Moments(
-        count=jnp.sum(observed),
+        n_observed=jnp.sum(observed),
         log_scale=jnp.sum(jnp.where(observed, jnp.log(scale), 0.0)),
         gram=loadings.T @ loadings,
         projection=loadings.T @ residual,
@@ -105,7 +106,7 @@ def log_density_of_moments(moments: Moments, root: Array) -> Array:
     Woodbury and the determinant lemma with ``K = A A'`` and ``M = K^-1 + B' D^-1 B``:
     ``(L L' + D)^-1 = D^-1 - D^-1 B M^-1 B' D^-1`` and ``|L L' + D| = |K| |M| |D|``.
     """
-    constant = moments.count * LOG_2PI + 2.0 * moments.log_scale + moments.square
+    constant = moments.n_observed * LOG_2PI + 2.0 * moments.log_scale + moments.square
     if root.shape[-1] == 0:
         return -0.5 * constant
     # K = A A' is the same for every month: only one factorisation a month is left, of K^-1 + B' D^-1 B.
@@ -261,11 +262,11 @@ def _marginal_normal(law: MonthLaw, returns: Array, observed: Array) -> Array:
     def joint(x: Array) -> Array:
         log_level = law.log_scale_sd * x
         precision = jnp.exp(-2.0 * log_level)
-        log_determinant = 2.0 * (month.log_scale + month.count * log_level)
+        log_determinant = 2.0 * (month.log_scale + month.n_observed * log_level)
         log_determinant = log_determinant + jnp.sum(jnp.log1p(values * precision))
         explained = jnp.sum(projection**2 * precision**2 / (1.0 + values * precision))
         quadratic = month.square * precision - explained
-        return -0.5 * (month.count * LOG_2PI + log_determinant + quadratic) - 0.5 * (x**2 + LOG_2PI)
+        return -0.5 * (month.n_observed * LOG_2PI + log_determinant + quadratic) - 0.5 * (x**2 + LOG_2PI)
 
     mode, curvature = _mode_of_scalar(joint, law.mean.dtype)
     nodes, weights = np.polynomial.hermite.hermgauss(QUADRATURE_NODES)
@@ -274,11 +275,11 @@ def _marginal_normal(law: MonthLaw, returns: Array, observed: Array) -> Array:
     return logsumexp(values_at_nodes + nodes**2 + np.log(weights)) + jnp.log(width)
 
 
-def _mode_of_scalar(function, dtype) -> tuple[Array, Array]:
+def _mode_of_scalar(function: Callable[[Array], Array], dtype: Any) -> tuple[Array, Array]:
     """Mode of a log density of one variable and its negative second derivative there."""
     slope, bend = jax.grad(function), jax.grad(jax.grad(function))
 
-    def step(_, x):
+    def step(_: Any, x: Array) -> Array:
         # The curvature is at least the prior's half: away from the mode it can be negative.
         move = slope(x) / jnp.maximum(-bend(x), 0.5)
         return x + jnp.clip(move, -2.0, 2.0)
@@ -287,11 +288,9 @@ def _mode_of_scalar(function, dtype) -> tuple[Array, Array]:
     return mode, jnp.maximum(-bend(mode), 0.5)
 
 
-def _marginal_student_t(
-    law: MonthLaw, returns: Array, observed: Array, rng_key: Array, importance_draws: int
-) -> Array:
+def _marginal_student_t(law: MonthLaw, returns: Array, observed: Array, rng_key: Array, importance_draws: int) -> Array:
     n_shocks = law.root.shape[-1]
-    nu = law.degrees_of_freedom
+    nu = jnp.asarray(law.degrees_of_freedom)
     low_rank = law.loadings @ law.root
     count = jnp.sum(observed)
 
@@ -312,7 +311,7 @@ def _marginal_student_t(
 
     score = jax.grad(joint)
 
-    def step(_, point):
+    def step(_: Any, point: Array) -> Array:
         return point + jnp.clip(jnp.linalg.solve(information(point), score(point)), -3.0, 3.0)
 
     mode = jax.lax.fori_loop(0, NEWTON_STEPS, step, jnp.zeros(n_shocks + 1, law.mean.dtype))

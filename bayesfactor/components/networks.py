@@ -8,6 +8,7 @@ the sums of ``v`` and ``v v'``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,8 +41,7 @@ class FeatureNetwork(eqx.Module):
         widths = (n_inputs, *hidden)
         # Every weight gets a prior before use; the values set here are never seen.
         self.layers = tuple(
-            eqx.nn.Linear(before, after, key=jax.random.key(0))
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            eqx.nn.Linear(before, after, key=jax.random.key(0)) for before, after in itertools.pairwise(widths)
         )
         self.activation = activation
 
@@ -58,8 +58,13 @@ class FeatureNetwork(eqx.Module):
         """
         inner = z.T
         for layer in self.layers:
-            inner = ACTIVATIONS[self.activation](layer.weight @ inner + layer.bias[:, None])
+            inner = ACTIVATIONS[self.activation](layer.weight @ inner + _bias(layer)[:, None])
         return inner.T
+
+
+def _bias(layer: eqx.nn.Linear) -> Array:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def parameter_shapes(network: eqx.Module) -> dict[str, tuple[int, ...]]:
@@ -76,9 +81,7 @@ def parameters_of(network: eqx.Module) -> dict[str, Array]:
 def with_parameters(network: eqx.Module, parameters: Mapping[str, Array]) -> Any:
     """The same network with its real-valued leaves taken from `parameters`, by key path."""
     learned, fixed = eqx.partition(network, eqx.is_inexact_array)
-    learned = jax.tree_util.tree_map_with_path(
-        lambda path, _: parameters[jax.tree_util.keystr(path)[1:]], learned
-    )
+    learned = jax.tree_util.tree_map_with_path(lambda path, _: parameters[jax.tree_util.keystr(path)[1:]], learned)
     return eqx.combine(learned, fixed)
 
 
@@ -92,10 +95,10 @@ class Sums(NamedTuple):
 def _forward(network: FeatureNetwork, z: Array) -> tuple[list[Array], list[Array]]:
     """Slopes and curvatures of the activation at every layer, each (stock, width)."""
     function = ACTIVATIONS[network.activation]
-    slope = jax.grad(lambda x: function(x))
+    slope = jax.grad(function)
     slopes, curvatures = [], []
     for layer in network.layers:
-        inputs = z @ layer.weight.T + layer.bias
+        inputs = z @ layer.weight.T + _bias(layer)
         if network.activation == "tanh":
             z = jnp.tanh(inputs)
             slopes.append(1.0 - z**2)

@@ -351,9 +351,7 @@ def _mcse_notes(result: xr.Dataset) -> list[str]:
     return []
 
 
-def _warning_texts(
-    table: pd.DataFrame, months: int, notes: Mapping[str, Sequence[str]]
-) -> dict[str, list[str]]:
+def _warning_texts(table: pd.DataFrame, months: int, notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Warnings of each model, most general first."""
     general: list[str] = []
     if months < FEW_MONTHS:

@@ -131,6 +131,4 @@ def require_later(fit: Fit, months: pd.DatetimeIndex) -> None:
 def _digests(counted: xr.DataArray) -> list[str]:
     """For each month a short SHA-256 of the sorted labels of the marked assets."""
     labels = np.asarray(counted.indexes["asset"], dtype=str)
-    return [
-        hashlib.sha256("\n".join(sorted(labels[row])).encode()).hexdigest()[:16] for row in counted.to_numpy()
-    ]
+    return [hashlib.sha256("\n".join(sorted(labels[row])).encode()).hexdigest()[:16] for row in counted.to_numpy()]

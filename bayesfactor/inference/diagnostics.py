@@ -115,5 +115,5 @@ def _worst(column: pd.Series, *, largest: bool) -> _Worst:
     """Name and value of the worst entry; NaN is worse than anything."""
     if column.isna().any():
         return _Worst(str(column.index[column.isna()][0]), float("nan"))
-    name = column.idxmax() if largest else column.idxmin()
-    return _Worst(str(name), float(column[name]))
+    position = int(np.argmax(column) if largest else np.argmin(column))
+    return _Worst(str(column.index[position]), float(column.iloc[position]))

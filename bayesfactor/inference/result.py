@@ -37,14 +37,18 @@ class Fit:
     provenance: dict[str, Any]
 
     @property
+    def _training(self) -> xr.Dataset:
+        return self.tree["constant_data"].to_dataset()
+
+    @property
     def characteristics(self) -> tuple[str, ...]:
         """Names of the characteristics the model was fitted on, in order."""
-        return tuple(str(name) for name in self.tree["constant_data"]["characteristic"].values)
+        return tuple(str(name) for name in self._training.indexes["characteristic"])
 
     @property
     def train_times(self) -> pd.DatetimeIndex:
         """Periods (their ends) whose returns the fit has seen."""
-        return pd.DatetimeIndex(self.tree["constant_data"]["time"].values)
+        return pd.DatetimeIndex(self._training.indexes["time"])
 
     @property
     def panel_fingerprint(self) -> str:

@@ -19,7 +19,7 @@ import xarray as xr
 from arviz_base import from_dict
 
 from bayesfactor.components import conjugate
-from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError, UnsupportedQuantityError
+from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError
 from bayesfactor.inference.diagnostics import diagnose_functions, verdict
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
@@ -89,9 +89,7 @@ def fit(
         return draws, functions, probes
 
     with bar:
-        draws, functions, probes = watched(
-            work, tick=lambda: report(*state["done"]), on_accelerator=accelerator
-        )
+        draws, functions, probes = watched(work, tick=lambda: report(*state["done"]), on_accelerator=accelerator)
     if isinstance(inference, NUTS):
         functions["log_density"] = draws.statistics["lp"]
     tree = _tree(model, panel, draws, functions, probes)
@@ -146,11 +144,10 @@ def _run_exact(model: Any, data: Any, settings: Exact, seed: int) -> Draws:
     if not condition < 1e12:
         raise DataError(
             "the characteristics are collinear (condition number "
-            f"{condition:.1e}) and a flat prior cannot tell their slopes apart: drop one, or give slope_sd a finite value"
+            f"{condition:.1e}) and a flat prior cannot tell their slopes apart: drop one, or give "
+            "slope_sd a finite value"
         )
-    weights, scale = conjugate.draw_posterior(
-        np.random.default_rng(seed), regression, settings.draws * settings.chains
-    )
+    weights, scale = conjugate.draw_posterior(np.random.default_rng(seed), regression, settings.draws * settings.chains)
     shape = (settings.chains, settings.draws)
     posterior = {
         "slope_mean": weights.reshape(*shape, -1),
@@ -170,15 +167,13 @@ def _functions(model: Any, posterior: dict[str, np.ndarray], probes: np.ndarray)
     shape = next(iter(posterior.values())).shape[:2]
     flat = {name: jnp.asarray(value.reshape(-1, *value.shape[2:])) for name, value in posterior.items()}
     rows = jnp.asarray(probes)
-    computed = jax.jit(
-        lambda draws: jax.lax.map(lambda params: model.functions(params, rows), draws, batch_size=64)
-    )(flat)
+    computed = jax.jit(lambda draws: jax.lax.map(lambda params: model.functions(params, rows), draws, batch_size=64))(
+        flat
+    )
     return {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in computed.items()}
 
 
-def _tree(
-    model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarray], probes: np.ndarray
-) -> xr.DataTree:
+def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarray], probes: np.ndarray) -> xr.DataTree:
     features = model.feature_names(panel.characteristics)
     coords = {
         "time": panel.times.values,

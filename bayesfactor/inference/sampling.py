@@ -7,8 +7,8 @@ as arguments, so a second fit of the same shape compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -25,8 +25,6 @@ from bayesfactor.errors import ConvergenceError
 from bayesfactor.inference.settings import NUTS
 
 START_CANDIDATES = 8
-import os
-DENSE = bool(os.environ.get("DENSE"))
 WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are wasted on them
 # Half the time to compile; no slower to run, since the work is in library calls and simple loops.
 COMPILER = {"xla_llvm_disable_expensive_passes": True}
@@ -106,17 +104,18 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
     def candidate(rng_key: Array, data: Any) -> Any:
         """Uniform within the radius; the weights of a network standard normal, as under their prior."""
-        shapes, structure = jax.tree.flatten(layout(data))
-        sizes = [math.prod(leaf.shape) for leaf in shapes]
-        uniform_key, normal_key = jax.random.split(rng_key)
-        near = jax.random.uniform(uniform_key, (sum(sizes),), minval=-1.0, maxval=1.0) * settings.start_radius
-        prior = jax.random.normal(normal_key, (sum(sizes),))
-        point, first = [], 0
-        for (path, leaf), size in zip(jax.tree.leaves_with_path(jax.tree.unflatten(structure, shapes)), sizes, strict=True):
-            source = prior if is_weight(jax.tree_util.keystr(path)) else near
-            point.append(source[first : first + size].reshape(leaf.shape).astype(leaf.dtype))
-            first += size
-        return jax.tree.unflatten(structure, point)
+        sites = layout(data)
+        sizes = {name: math.prod(site.shape) for name, site in sites.items()}
+        # Two draws of random numbers for all sites together: drawing by site takes XLA far longer to compile.
+        near_key, prior_key = jax.random.split(rng_key)
+        near = jax.random.uniform(near_key, (sum(sizes.values()),), minval=-1.0, maxval=1.0)
+        prior = jax.random.normal(prior_key, near.shape)
+        point, first = {}, 0
+        for name, site in sites.items():
+            chosen = prior if is_weight(name) else settings.start_radius * near
+            point[name] = chosen[first : first + sizes[name]].reshape(site.shape).astype(site.dtype)
+            first += sizes[name]
+        return point
 
     def start(rng_key: Array, data: Any) -> tuple[Any, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
@@ -128,7 +127,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
             num_warmup=settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=(min(WARMUP_TREE_DEPTH, settings.max_tree_depth), settings.max_tree_depth),
-            dense_mass=DENSE,
+            dense_mass=False,
             model_args=(data,),
             rng_key=kernel_key,
         )

@@ -132,9 +132,7 @@ def _plain(tree: xr.DataTree) -> xr.DataTree:
     groups = {}
     for path, node in tree.subtree_with_keys:
         dataset = node.to_dataset(inherit=False)
-        dataset.attrs = {
-            name: value for name, value in dataset.attrs.items() if isinstance(value, str | int | float)
-        }
+        dataset.attrs = {name: value for name, value in dataset.attrs.items() if isinstance(value, str | int | float)}
         groups["/" if path == "." else path] = dataset
     return xr.DataTree.from_dict(groups)
 
@@ -156,7 +154,8 @@ def _rebuild(settings: dict[str, Any], home: Any, network: Any, path: Path) -> A
     name = settings.pop("class")
     if name not in home.__all__:
         raise CorruptResultError(
-            f"{path} holds a {name}, which this version of bayesfactor does not know. A fit of your own model keeps its "
+            f"{path} holds a {name}, which this version of bayesfactor does not know. A fit of your own "
+            "model keeps its "
             "draws: open them with xarray.open_datatree."
         )
     kind = getattr(home, name)

@@ -28,8 +28,8 @@ from numpyro.infer.reparam import LocScaleReparam
 
 from bayesfactor.components import conjugate, networks
 from bayesfactor.components.month import (
-    MonthLaw,
     Moments,
+    MonthLaw,
     log_density_given_shocks,
     log_density_of_moments,
 )
@@ -48,7 +48,7 @@ class MonthStatistics(NamedTuple):
 
     Attributes
     ----------
-    count : (time,) observed stocks.
+    n_observed : (time,) observed stocks.
     gram : (time, feature, feature) ``X'X`` with ``X = [1, z]``.
     projection : (time, feature) ``X'r``.
     square : (time,) ``r'r``.
@@ -57,13 +57,13 @@ class MonthStatistics(NamedTuple):
     periods_per_year : ().
     """
 
-    count: Array
-    gram: Array
-    projection: Array
-    square: Array
-    varies: Array
-    return_scale: Array
-    periods_per_year: Array
+    n_observed: Any  # arrays of NumPy outside, of JAX inside the program
+    gram: Any
+    projection: Any
+    square: Any
+    varies: Any
+    return_scale: Any
+    periods_per_year: Any
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class FundamentalFactorModel:
     input_prior : "normal", "ard" (one scale per characteristic) or "horseshoe" (regularised, few characteristics
         matter).
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
+    skip : let the characteristics themselves stand among the last features, beside the network's: the linear model
+        plus a network. Common shocks then stay linear and the chains of a small panel agree far more easily.
     slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
         characteristic; for networks the last layer is scaled so that expected returns have the same prior spread.
         ``math.inf`` is a flat prior (linear model only).
@@ -102,6 +104,7 @@ class FundamentalFactorModel:
     noise: str = "student_t"
     input_prior: str = "normal"
     network: eqx.Module | None = None
+    skip: bool = False
     slope_sd: float = 0.01
     slope_variation: float = 0.02
     intercept_sd: float = 0.02
@@ -115,6 +118,8 @@ class FundamentalFactorModel:
         _one_of("pooling", self.pooling, ("partial", "full"))
         _one_of("noise", self.noise, ("normal", "student_t"))
         _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
+        if self.skip and not self.hidden and self.network is None:
+            raise DataError("skip=True adds the characteristics to a network's features: it needs hidden= or network=")
         if any(width < 1 for width in self.hidden):
             raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
         if self.network is not None and self.hidden:
@@ -159,8 +164,9 @@ class FundamentalFactorModel:
         """Labels of the features, intercept first."""
         if self.linear:
             return ["intercept", *characteristics]
-        n_features = self._n_features(len(characteristics))
-        return ["intercept", *(f"unit_{index}" for index in range(1, n_features))]
+        direct = characteristics if self.skip else ()
+        n_units = self._n_features(len(characteristics)) - 1 - len(direct)
+        return ["intercept", *direct, *(f"unit_{index}" for index in range(1, n_units + 1))]
 
     def dims(self) -> dict[str, list[str]]:
         """Dimensions of the parameters that have labelled ones."""
@@ -210,7 +216,7 @@ class FundamentalFactorModel:
             raise DataError(
                 f"a feature network must map (characteristic,) to (feature,): it returns shape {shape.shape}"
             )
-        return shape.shape[0] + 1
+        return shape.shape[0] + 1 + n_characteristics * self.skip
 
     # ------------------------------------------------------------------ pure functions of one draw
 
@@ -227,7 +233,13 @@ class FundamentalFactorModel:
             inner = self._network_of(params, z.shape[-1]).of_stocks(z)
         else:
             inner = jax.vmap(self._network_of(params, z.shape[-1]))(z)
-        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), inner], axis=-1)
+        direct = [z] if self.skip else []
+        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), *direct, inner], axis=-1)
+
+    def _split_slopes(self, params: Params, n_characteristics: int) -> tuple[Array | float, Array]:
+        """Average slopes of the characteristics themselves and of the network's features."""
+        slopes = params["slope_mean"][1:]
+        return (slopes[:n_characteristics], slopes[n_characteristics:]) if self.skip else (0.0, slopes)
 
     def response(self, params: Params, z: Array) -> Array:
         """Expected return (stock,) at the population slopes, decimal per period: ``wbar' phi(z)``."""
@@ -251,7 +263,8 @@ class FundamentalFactorModel:
         if self.linear:
             return jnp.broadcast_to(params["slope_mean"][1:], z.shape)
         if self.network is None:
-            return networks.gradient(self._network_of(params, z.shape[-1]), params["slope_mean"][1:], z)
+            direct, slopes = self._split_slopes(params, z.shape[-1])
+            return direct + networks.gradient(self._network_of(params, z.shape[-1]), slopes, z)
         return jax.vmap(jax.grad(lambda row: self.response(params, row[None])[0]))(z)
 
     def gradient_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
@@ -260,16 +273,18 @@ class FundamentalFactorModel:
             slopes, total = params["slope_mean"][1:], jnp.sum(weights)
             return networks.Sums(total * slopes, total * slopes**2)
         if self.network is None:
-            inner = self._network_of(params, z.shape[-1])
-            return networks.gradient_sums(inner, params["slope_mean"][1:], z, weights)
+            direct, slopes = self._split_slopes(params, z.shape[-1])
+            bent = networks.gradient_sums(self._network_of(params, z.shape[-1]), slopes, z, weights)
+            total = jnp.sum(weights)
+            return networks.Sums(bent.value + total * direct, bent.square + 2 * direct * bent.value + total * direct**2)
         return networks.gradient_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
 
     def hessian_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
         """Sums over stocks of the second derivatives of `response` and their squares, eq. 8."""
         self._require_curvature()
         if self.network is None:
-            inner = self._network_of(params, z.shape[-1])
-            return networks.hessian_sums(inner, params["slope_mean"][1:], z, weights)
+            _, slopes = self._split_slopes(params, z.shape[-1])
+            return networks.hessian_sums(self._network_of(params, z.shape[-1]), slopes, z, weights)
         return networks.hessian_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
 
     def _require_curvature(self) -> None:
@@ -313,7 +328,7 @@ class FundamentalFactorModel:
         design *= arrays.observed[..., None]
         returns = np.where(arrays.observed, arrays.returns, 0.0)
         return MonthStatistics(
-            count=arrays.observed.sum(axis=1).astype(float),
+            n_observed=arrays.observed.sum(axis=1).astype(float),
             gram=np.swapaxes(design, 1, 2) @ design,
             projection=np.einsum("tnf,tn->tf", design, returns),
             square=np.sum(returns**2, axis=1),
@@ -333,29 +348,29 @@ class FundamentalFactorModel:
         """
         with reparam(config=_non_centred):
             params = self._sample_slopes(data) | self._sample_noise(data)
-        if self.noise == "student_t":
-            shape = (len(data.observed), params["slope_scale"].shape[-1] if self.pooling == "partial" else 0)
+        if self.noise == "student_t" and self.pooling == "partial":
+            shape = (params["noise_scale"].shape[-1], params["slope_scale"].shape[-1])
             params["shock"] = numpyro.sample("shock", dist.Normal(0, 1).expand(shape).to_event(2))
         numpyro.factor("returns", self.log_likelihood(params, data))
 
     def log_likelihood(self, params: Params, data: PanelArrays | MonthStatistics) -> Array:
         """Log density () of all months given one draw, at each month's own noise level."""
         if isinstance(data, MonthStatistics):
-            return jnp.sum(
-                jax.vmap(partial(self._log_density_of_statistics, params))(
-                    data.count, data.gram, data.projection, data.square, params["noise_scale"]
-                )
-            )
-        months = (data.characteristics, data.returns, data.observed, params["noise_scale"])
-        if self.noise == "normal":
-            terms = jax.vmap(partial(self._log_density, params))(*months)
+            density: Any = self._log_density_of_statistics
+            months: tuple[Any, ...] = (data.n_observed, data.gram, data.projection, data.square)
         else:
-            terms = jax.vmap(partial(self._log_density_given_shocks, params))(*months, params["shock"])
-        return jnp.sum(terms)
+            density = self._log_density
+            months = (data.characteristics, data.returns, data.observed)
+        months = (*months, params["noise_scale"])
+        if self.noise == "student_t":
+            density = self._log_density_given_shocks
+            months = (*months, params.get("shock", jnp.zeros((len(params["noise_scale"]), 0))))
+        return jnp.sum(jax.vmap(partial(density, params))(*months))
 
     def _log_density(self, params: Params, z: Array, r: Array, observed: Array, scale: Array) -> Array:
         """Normal noise at a common scale: the features' sufficient statistics, made afresh for every draw."""
         design = jnp.where(observed[:, None], self.features(params, z), 0.0)
+        r = jnp.where(observed, r, 0.0)
         moments = (jnp.sum(observed), design.T @ design, design.T @ r, r @ r)
         return self._log_density_of_statistics(params, *moments, scale)
 
@@ -372,7 +387,7 @@ class FundamentalFactorModel:
         full = self.pooling == "full"
         spread = params["slope_mean"][:0] if full else params["slope_scale"]
         moments = Moments(
-            count=count,
+            n_observed=count,
             log_scale=count * jnp.log(scale),
             gram=gram[: len(spread), : len(spread)] * precision * spread[:, None] * spread,
             projection=residual[: len(spread)] * precision * spread,
@@ -386,30 +401,31 @@ class FundamentalFactorModel:
         months = 12.0 / data.periods_per_year  # in one period: priors are stated per month
         params: Params = {}
         input_scale = self._sample_input_scale(n_characteristics)
-        network, spread = self.feature_network(n_characteristics), 1.0
-        n_features = self._n_features(n_characteristics)
+        network, n_features = self.feature_network(n_characteristics), self._n_features(n_characteristics)
+        # What a feature weighs under the prior, by group of features: the direct ones move with the characteristics.
+        direct, spread = jnp.ones(n_characteristics) * input_scale, jnp.zeros(0)
         if network is not None:
             drawn = random_eqx_module(NETWORK, network, _network_prior(network, input_scale), scope_divider=".")
             params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
+            direct = direct if self.skip else jnp.zeros(0)
             # The expected returns of a network have the prior spread of the linear model's.
-            spread, input_scale = math.sqrt(n_characteristics / (n_features - 1)), 1.0
+            n_units = n_features - 1 - len(direct)
+            spread = jnp.full(n_units, math.sqrt(n_characteristics / n_units))
+        weight = jnp.concatenate([direct, spread])
 
         if math.isinf(self.slope_sd):
             flat = dist.ImproperUniform(dist.constraints.real_vector, (), (n_features,))
             # Sampled in units of its usual size, so that chains start near it.
             params["slope_mean"] = numpyro.deterministic("slope_mean", 0.01 * numpyro.sample("slope_flat", flat))
         else:
-            slopes = jnp.full(n_features - 1, self.slope_sd * spread) * input_scale
-            deviation = months * jnp.concatenate([jnp.full(1, self.intercept_sd), slopes])
+            deviation = months * jnp.concatenate([jnp.full(1, self.intercept_sd), self.slope_sd * weight])
             params["slope_mean"] = numpyro.sample("slope_mean", dist.Normal(0.0, deviation).to_event(1))
         if self.pooling == "full":
             return params
 
-        typical = jnp.concatenate(
-            [jnp.full(1, self.intercept_variation), jnp.full(n_features - 1, self.slope_variation * spread)]
-        )
-        if self.linear:  # a month cannot identify the slope of an indicator: it does not move
-            typical = typical * jnp.concatenate([jnp.ones(1), data.varies])
+        # A month cannot identify the slope of an indicator: it does not move.
+        moves = jnp.concatenate([data.varies[: len(direct)], spread])
+        typical = jnp.concatenate([jnp.full(1, self.intercept_variation), self.slope_variation * moves])
         relative = numpyro.sample("slope_scale_relative", dist.HalfNormal(1.0).expand([n_features]).to_event(1))
         params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
         root = self._sample_correlation_root(n_features)
@@ -420,9 +436,7 @@ class FundamentalFactorModel:
         """A square root of the correlation of the monthly slopes: LKJ, or diagonal plus low rank when large."""
         if size <= LKJ_LIMIT:
             return numpyro.sample("slope_correlation", dist.LKJCholesky(size, concentration=2.0))
-        factor = numpyro.sample(
-            "slope_factor", dist.Normal(0.0, 0.5).expand([size, self.shock_rank]).to_event(2)
-        )
+        factor = numpyro.sample("slope_factor", dist.Normal(0.0, 0.5).expand([size, self.shock_rank]).to_event(2))
         covariance = jnp.eye(size) + factor @ factor.T
         deviation = jnp.sqrt(jnp.diagonal(covariance))
         return jnp.linalg.cholesky(covariance / (deviation[:, None] * deviation))
@@ -443,7 +457,7 @@ class FundamentalFactorModel:
 
     def _sample_noise(self, data: PanelArrays | MonthStatistics) -> Params:
         """Noise level of a typical month, decimal, and of every month of the panel."""
-        count = data.count if isinstance(data, MonthStatistics) else jnp.sum(data.observed, axis=-1)
+        count = data.n_observed if isinstance(data, MonthStatistics) else jnp.sum(data.observed, axis=-1)
         params: Params = {}
         relative = numpyro.sample("noise_relative", dist.Normal(0.0, NOISE_PRIOR_SD))
         params["noise_level"] = numpyro.deterministic("noise_level", data.return_scale * jnp.exp(relative))
@@ -458,9 +472,7 @@ class FundamentalFactorModel:
         params["noise_variation"] = variation
         # log sigma_t ~ N(level, variation^2), centred as far as the data determine it (only the sampler's geometry).
         centring = _noise_centring(data, count)
-        base = numpyro.sample(
-            "log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1)
-        )
+        base = numpyro.sample("log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1))
         log_noise = relative + variation ** (1 - centring) * (base - centring * relative)
         params["noise_scale"] = numpyro.deterministic("noise_scale", data.return_scale * jnp.exp(log_noise))
         return params
@@ -480,7 +492,7 @@ class FundamentalFactorModel:
         precision = np.full(data.gram.shape[-1], (self.slope_sd * months) ** -2.0)
         precision[0] = 0.0 if math.isinf(self.slope_sd) else (self.intercept_sd * months) ** -2.0
         return conjugate.Regression(
-            count=float(np.sum(data.count)),
+            n_rows=float(np.sum(data.n_observed)),
             gram=np.sum(data.gram, axis=0),
             projection=np.sum(data.projection, axis=0),
             square=float(np.sum(data.square)),
@@ -531,8 +543,7 @@ def _network_prior(network: eqx.Module, input_scale: Array | float) -> Any:
     """
     matrices = [name for name, shape in networks.parameter_shapes(network).items() if len(shape) >= 2]
     overall = {
-        name: numpyro.sample(f"{NETWORK}_scale_{layer}", dist.HalfNormal(1.0))
-        for layer, name in enumerate(matrices)
+        name: numpyro.sample(f"{NETWORK}_scale_{layer}", dist.HalfNormal(1.0)) for layer, name in enumerate(matrices)
     }
 
     def prior(name: str, shape: tuple[int, ...]) -> dist.Distribution:

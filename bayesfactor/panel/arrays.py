@@ -21,9 +21,7 @@ class PanelArrays(NamedTuple):
     observed: np.ndarray  # (time, slot) bool: in the universe and the return exists
     asset: np.ndarray  # (time, slot) int32: position in Panel.data.asset, -1 in padding
     varies: np.ndarray  # (characteristic,) 1 for continuous characteristics, 0 for indicators
-    return_scale: (
-        np.ndarray
-    )  # () median over months of the cross-sectional sd of returns; NaN without returns
+    return_scale: np.ndarray  # () median over months of the cross-sectional sd of returns; NaN without returns
     periods_per_year: np.ndarray  # ()
 
 

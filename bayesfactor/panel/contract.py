@@ -89,8 +89,7 @@ def _check_names(data: xr.Dataset) -> None:
     unknown = sorted(str(name) for name in data.data_vars if name not in DIMS)
     if lacking or unknown:
         raise DataError(
-            f"a panel holds the variables {', '.join(DIMS)}: lacking {lacking or 'none'}, unknown "
-            f"{unknown or 'none'}."
+            f"a panel holds the variables {', '.join(DIMS)}: lacking {lacking or 'none'}, unknown {unknown or 'none'}."
         )
     for name in data.data_vars:
         if set(data[name].dims) != set(DIMS[str(name)]):

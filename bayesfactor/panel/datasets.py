@@ -36,9 +36,7 @@ def us_equities(prepared: bool = True) -> Panel:
     Panel, monthly, 23 months.
     """
     frame = us_equities_frame()
-    characteristics = [
-        name for name in frame.columns if name not in ("date", "asset", "xret_next", "carried")
-    ]
+    characteristics = [name for name in frame.columns if name not in ("date", "asset", "xret_next", "carried")]
     panel = read_frame(
         frame,
         time="date",
@@ -57,8 +55,10 @@ def us_equities(prepared: bool = True) -> Panel:
 def us_equities_frame() -> pd.DataFrame:
     """The embedded file as it is: one row for each month end and stock.
 
-    Columns: date (month end t), asset (ticker), xret_next (excess return over month t + 1, decimal; missing
-    in the live rows), carried (True in the live rows), and raw characteristics known at t.
+    Returns
+    -------
+    DataFrame with columns date (month end t), asset (ticker), xret_next (excess return over month t + 1, decimal;
+    missing in the live rows), carried (True in the live rows), and raw characteristics known at t.
     """
     with as_file(_FOLDER / "us_equities.parquet") as path:
         return pd.read_parquet(path)

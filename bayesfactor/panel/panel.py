@@ -202,9 +202,7 @@ class Panel:
         if n < 1:
             raise DataError(f"largest(n) must keep at least one asset: found n={n}.")
         if "size" not in self.data:
-            raise DataError(
-                "largest(n) must know `size`: the panel has none. Name its column: read_frame(size=...)."
-            )
+            raise DataError("largest(n) must know `size`: the panel has none. Name its column: read_frame(size=...).")
         return self._narrowed(prepare.largest(self.data, n), f"largest({n}) by size", "largest", n)
 
     def covered(self, share: float) -> Panel:
@@ -240,9 +238,7 @@ class Panel:
         """Change the dataset by your own function, recorded as `name`, and done again by `audit`."""
         changed = function(self.data.copy(deep=True))
         if not isinstance(changed, xr.Dataset):
-            raise DataError(
-                f"apply({name!r}): the function must return a Dataset; found {type(changed).__name__}."
-            )
+            raise DataError(f"apply({name!r}): the function must return a Dataset; found {type(changed).__name__}.")
         return self._then(self._occupied(changed), f"apply: {name}", "apply", function, name)
 
     def audit(self, cuts: Sequence[Any] | None = None) -> pd.DataFrame:
@@ -289,9 +285,7 @@ class Panel:
                 "Ranks taken within another universe would be wrong; start from the raw panel."
             )
 
-    def _then(
-        self, data: xr.Dataset, line: str, method: str, *arguments: Any, preparation: str | None = None
-    ) -> Panel:
+    def _then(self, data: xr.Dataset, line: str, method: str, *arguments: Any, preparation: str | None = None) -> Panel:
         assert self._recipe is not None
         return replace(
             self,
@@ -363,9 +357,7 @@ class Panel:
         wanted = [str(label) for label in np.atleast_1d(np.asarray(labels, dtype=object))]
         unknown = [label for label in wanted if label not in self.data.indexes[dim]]
         if unknown:
-            raise AlignmentError(
-                f"every {dim} selected must be in the panel: unknown {first_three(unknown)}."
-            )
+            raise AlignmentError(f"every {dim} selected must be in the panel: unknown {first_three(unknown)}.")
         return wanted
 
     def _range(self) -> str:

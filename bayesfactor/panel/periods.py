@@ -153,13 +153,9 @@ def _from_digits(series: pd.Series) -> pd.Series:
 
 def _from_objects(series: pd.Series) -> pd.Series:
     """Text, or Python objects: periods, dates, datetimes."""
-    text = series.map(
-        lambda value: str(value.end_time.date()) if isinstance(value, pd.Period) else str(value)
-    )
+    text = series.map(lambda value: str(value.end_time.date()) if isinstance(value, pd.Period) else str(value))
     is_digits = text.str.fullmatch(r"\d{6}|\d{8}").to_numpy(dtype=bool)
-    iso = pd.to_datetime(text.where(~is_digits), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(
-        None
-    )
+    iso = pd.to_datetime(text.where(~is_digits), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
     return iso.fillna(_from_digits(pd.to_numeric(text.where(is_digits), errors="coerce")))
 
 

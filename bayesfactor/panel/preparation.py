@@ -108,9 +108,7 @@ def _with_indicators(data: xr.Dataset) -> xr.Dataset:
     labels = [f"{name}_missing" for name in names]
     taken = sorted(set(labels) & set(data.indexes["characteristic"]))
     if taken:
-        raise DataError(
-            f'missing="indicator" needs these names: {first_three(taken)} are in use. Rename them.'
-        )
+        raise DataError(f'missing="indicator" needs these names: {first_three(taken)} are in use. Rename them.')
     flags = data.missing.sel(characteristic=names).values
     universe = data.in_universe.values[..., None]
     added = xr.Dataset(

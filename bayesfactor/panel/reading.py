@@ -145,9 +145,7 @@ def read_frame(
     _check_told(told, available, risk_free)
     if not isinstance(frame_or_path, pd.DataFrame | str | Path):
         raise DataError(f"a panel is read from a DataFrame or a path: found {type(frame_or_path).__name__}.")
-    origin = (
-        frame_or_path.copy(deep=False) if isinstance(frame_or_path, pd.DataFrame) else Path(frame_or_path)
-    )
+    origin = frame_or_path.copy(deep=False) if isinstance(frame_or_path, pd.DataFrame) else Path(frame_or_path)
     layout = Layout(
         time=time,
         asset=asset,
@@ -190,9 +188,7 @@ def read_frame(
 def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
     """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
     dates = parse_dates(frame[layout.time], layout.time)
-    labels, codes = np.unique(
-        _as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True
-    )
+    labels, codes = np.unique(_as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
     keys = _Keys(dates, labels[codes], frequency)
     scale = 0.01 if layout.units == "percent" else 1.0
     returns = scale * _numbers(frame, layout.returns, keys)
@@ -208,18 +204,14 @@ def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
         characteristics=np.stack(columns, axis=1),
         size=None if layout.size is None else _numbers(frame, layout.size, keys),
         group=None if layout.group is None else _as_labels(frame[layout.group], layout.group, required=False),
-        available=None
-        if layout.available is None
-        else _publication(frame[layout.available], layout.available),
+        available=None if layout.available is None else _publication(frame[layout.available], layout.available),
     )
 
 
 def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
     seen = (panel.data.observed & panel.data.in_universe).values
     if not seen.any():
-        return (
-            "no return lands in the universe: does every asset have a row in the period before its return?",
-        )
+        return ("no return lands in the universe: does every asset have a row in the period before its return?",)
     typical = float(np.median(np.abs(panel.data.returns.values[seen])))
     if units == "percent" and 0 < typical < _TINY_RETURN:
         return (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
@@ -243,14 +235,9 @@ def _check_told(told: dict[str, Any], available: str | None, risk_free: Any) -> 
     for name, value in told.items():
         if value is _NOT_TOLD and not (name == "lag" and available is not None):
             error, choices = _CHOICES[name]
-            raise error(
-                f"{name} must be told, since a guess could be wrong without anybody noticing: it is "
-                f"{choices}."
-            )
+            raise error(f"{name} must be told, since a guess could be wrong without anybody noticing: it is {choices}.")
     if told["returns_over"] not in ("row", "next"):
-        raise DataError(
-            f"returns_over must be {_CHOICES['returns_over'][1]}: found {told['returns_over']!r}."
-        )
+        raise DataError(f"returns_over must be {_CHOICES['returns_over'][1]}: found {told['returns_over']!r}.")
     if told["units"] not in ("decimal", "percent"):
         raise UnitsError(f"units must be {_CHOICES['units'][1]}: found {told['units']!r}.")
     if not isinstance(told["excess"], bool | np.bool_):
@@ -260,9 +247,7 @@ def _check_told(told: dict[str, Any], available: str | None, risk_free: Any) -> 
             "excess=True and risk_free cannot both hold: choose excess=False to have risk_free subtracted."
         )
     if not told["excess"] and risk_free is None:
-        raise UnitsError(
-            "returns that are not in excess need risk_free: name its column, or give a Series by date."
-        )
+        raise UnitsError("returns that are not in excess need risk_free: name its column, or give a Series by date.")
     if risk_free is not None and not isinstance(risk_free, str | pd.Series):
         raise DataError(f"risk_free must be a column or a Series by date: found {type(risk_free).__name__}.")
     if available is None:
@@ -340,9 +325,7 @@ def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
         )
 
 
-def _characteristics(
-    frame: pd.DataFrame, layout: Layout, given: list[str] | tuple[str, ...] | None
-) -> tuple[str, ...]:
+def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     if given is not None:
         names = (given,) if isinstance(given, str) else tuple(given)
         for name in names:
@@ -422,9 +405,7 @@ def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarr
         days = parse_dates(layout.risk_free.index, "risk_free index")
         positions = calendar.ordinals(days)
         known = positions >= 0 if keys.frequency == "daily" else np.ones(days.size, bool)
-        table = pd.Series(
-            layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known]
-        )
+        table = pd.Series(layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known])
         repeated = table.index.duplicated()
         if repeated.any():
             again = first_three(show(day, keys.frequency) for day in days[known][repeated])

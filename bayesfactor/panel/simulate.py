@@ -67,6 +67,10 @@ def economy(
     common_mean, common_sd : the shock that all assets share.
     ragged : a third of the assets enters late and a third leaves early.
     missing : share of characteristic cells without a value.
+
+    Returns
+    -------
+    `Economy`: a prepared `panel` and its `truth`.
     """
     world = _world(
         n_months=n_months,
@@ -134,9 +138,13 @@ def frame(
 ) -> pd.DataFrame:
     """Simulate a raw file as users hold it: the same economy, one row for each date and asset.
 
-    Columns: date, asset, ret (excess return over the row's own period, decimal), size, and raw
-    characteristics known at the end of the row's period. Read it with returns_over="row", lag=1,
-    units="decimal", excess=True.
+    Parameters are those of `economy`.
+
+    Returns
+    -------
+    DataFrame with columns date, asset, ret (excess return over the row's own period, decimal), size, and raw
+    characteristics known at the end of the row's period. Read it with returns_over="row", lag=1, units="decimal",
+    excess=True.
     """
     world = _world(
         n_months=n_months,

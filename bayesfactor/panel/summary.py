@@ -37,9 +37,7 @@ def describe(data: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def text(
-    data: xr.Dataset, frequency: str, preparation: str, history: tuple[str, ...], odd: tuple[str, ...]
-) -> str:
+def text(data: xr.Dataset, frequency: str, preparation: str, history: tuple[str, ...], odd: tuple[str, ...]) -> str:
     """A few lines for people."""
     times, names = data.indexes["time"], [str(name) for name in data.indexes["characteristic"]]
     n_assets = data.in_universe.values.sum(axis=1)
@@ -51,8 +49,7 @@ def text(
     lines = [
         f"<Panel: {frequency}, {show(times[0], frequency)} to {show(times[-1], frequency)}, {len(times)} "
         f"periods, {state}>",
-        f"  universe         {_span(n_assets.min(), n_assets.max())} assets a period, "
-        f"{data.sizes['asset']:,} in all",
+        f"  universe         {_span(n_assets.min(), n_assets.max())} assets a period, {data.sizes['asset']:,} in all",
         f"  returns          {observed.sum():,} observed{live}",
         f"  characteristics  {len(names)}: {shown}",
         *(f"  history          {line}" for line in history),

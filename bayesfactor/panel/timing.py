@@ -27,9 +27,7 @@ def audit(panel: Panel, cuts: Sequence[Any] | None = None) -> pd.DataFrame:
             again = panel._recipe.replayed(cut)  # type: ignore[union-attr]
         _same_columns(panel, again, cut)
         full, short = _aligned(panel.data, again.data, _horizon(panel, cut))
-        for name in sorted(
-            full.data_vars, key=lambda name: name != "in_universe"
-        ):  # the cause, not its effects
+        for name in sorted(full.data_vars, key=lambda name: name != "in_universe"):  # the cause, not its effects
             rows.append(_compare(str(name), full, short, cut, panel.frequency))
     return pd.DataFrame(rows, columns=["cut", "variable", "cells_compared", "cells_changed"])
 

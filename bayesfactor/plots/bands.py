@@ -135,9 +135,7 @@ def plot_ranks(results: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def plot_sensitivities_over_time(
-    results: Mapping[str, xr.Dataset], characteristics: list[str] | None = None
-) -> Figure:
+def plot_sensitivities_over_time(results: Mapping[str, xr.Dataset], characteristics: list[str] | None = None) -> Figure:
     """Sensitivities month by month, one panel a characteristic.
 
     Parameters

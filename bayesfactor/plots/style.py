@@ -76,9 +76,7 @@ def doubts(results: Mapping[str, xr.Dataset]) -> list[str]:
     ]
 
 
-def set_title(
-    axes: Axes, text: str, subtitle: str, results: Mapping[str, xr.Dataset], wrap: int = 78
-) -> None:
+def set_title(axes: Axes, text: str, subtitle: str, results: Mapping[str, xr.Dataset], wrap: int = 78) -> None:
     """Title, subtitle, and a red line that names every result whose fit is not ``ok``."""
     warned = "\n".join(textwrap.fill(doubt, wrap) for doubt in doubts(results))
     wrapped = textwrap.fill(subtitle, wrap)

@@ -169,7 +169,7 @@ def _groups(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray, np.
         count = used.sum(axis=1)
         kept = count > 0
         weights = used[kept] / count[kept, None]
-        return np.asarray(arrays.characteristics)[kept], weights, panel.times[kept].values
+        return np.asarray(arrays.characteristics)[kept], weights, panel.times.values[kept]
     month, slot = np.nonzero(used)
     asset = np.asarray(arrays.asset)[month, slot]
     order = np.argsort(asset, kind="stable")
@@ -203,9 +203,7 @@ def _gradient_means(
     return {"value": sums.value, "square": sums.square}
 
 
-def _hessian_means(
-    fit: Fit, rows: np.ndarray, weights: np.ndarray, memory_mib: float
-) -> dict[str, np.ndarray]:
+def _hessian_means(fit: Fit, rows: np.ndarray, weights: np.ndarray, memory_mib: float) -> dict[str, np.ndarray]:
     """Means over the panel of second derivatives and their squares, (chain, draw, characteristic, characteristic)."""
     n_groups, n_rows, n_characteristics = rows.shape
     width = max([n_characteristics, *getattr(fit.model, "hidden", ())])
@@ -234,7 +232,7 @@ def _hessian_means(
 
 def _pooled(parts: list[dict[str, np.ndarray]], n_groups: int) -> dict[str, np.ndarray]:
     """Equal-weighted mean over months of blocks that were summed over theirs."""
-    totals = {name: sum(part[name] for part in parts) / n_groups for name in ("value", "square")}
+    totals = {name: np.sum([part[name] for part in parts], axis=0) / n_groups for name in ("value", "square")}
     return _moments(totals)
 
 

@@ -29,7 +29,7 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     frame = dataset.to_dataframe().reset_index()
     frame = frame.dropna(how="all", subset=list(dataset.data_vars))
     for column in frame.columns:
-        if not (frame[column].dtype.kind in "fiubM"):
+        if frame[column].dtype.kind not in "fiubM":
             frame[column] = frame[column].map(_escaped)
     for name in ("units", "status"):
         if name in dataset.attrs:

@@ -90,9 +90,7 @@ def expected_returns(
     return labelled(fit, variables, coords, units="decimal per period, excess", prob=prob, quantity="expected return")
 
 
-def month_log_likelihood(
-    fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: float = MEMORY_MIB
-) -> xr.DataArray:
+def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: float = MEMORY_MIB) -> xr.DataArray:
     """Log density of every month's returns for every draw, the month's shocks and noise level integrated out.
 
     Parameters
@@ -135,7 +133,7 @@ def month_log_likelihood(
         coords={
             "chain": np.arange(fit.shape[0]),
             "draw": np.arange(fit.shape[1]),
-            "time": panel.times[kept].values,
+            "time": panel.times.values[kept],
         },
         name="log_likelihood",
         attrs={"units": "nats per month, decimal returns", "marginal_over": "month shocks and noise level"},

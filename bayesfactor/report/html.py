@@ -34,9 +34,7 @@ PERIODS = {"monthly": "month", "weekly": "week", "daily": "day"}
 ENDS = 8  # assets listed at each end of a forecast
 
 
-def write_report(
-    path: str | os.PathLike[str], findings: Findings, *, title: str, attribution: str = ""
-) -> Path:
+def write_report(path: str | os.PathLike[str], findings: Findings, *, title: str, attribution: str = "") -> Path:
     """Write what fits say about a panel as one HTML file.
 
     Parameters
@@ -51,9 +49,7 @@ def write_report(
     Path of the file.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        files("bayesfactor.report").joinpath("template.html").read_text("utf-8")
-    )
+    template = environment.from_string(files("bayesfactor.report").joinpath("template.html").read_text("utf-8"))
     page = template.render(_content(findings), title=title, attribution=attribution)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,9 +189,7 @@ def _comparison(findings: Findings) -> dict[str, Any]:
 
 def _forecast(name: str, result: xr.Dataset) -> dict[str, Any]:
     month = result.isel(time=-1)
-    month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby(
-        "mean", ascending=False
-    )
+    month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby("mean", ascending=False)
     count = month.sizes["asset"]
     each = min(ENDS, count // 2)
     rows = [month.isel(asset=int(place)) for place in (*range(each), *range(count - each, count))]
@@ -224,9 +218,7 @@ def _figures(findings: Findings) -> dict[str, Any]:
         },
     }
     if findings.comparison is not None:
-        figures["scores"] = _embedded(
-            plots.plot_month_scores(findings.scores, reference=next(iter(findings.scores)))
-        )
+        figures["scores"] = _embedded(plots.plot_month_scores(findings.scores, reference=next(iter(findings.scores))))
     return figures
 
 

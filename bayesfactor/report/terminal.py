@@ -77,9 +77,7 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
     """Both ends of the cross-section of each forecast period."""
     for when in range(result.sizes["time"]):
         month = result.isel(time=when)
-        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby(
-            "mean", ascending=False
-        )
+        month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby("mean", ascending=False)
         count = month.sizes["asset"]
         each = min(ENDS, count // 2)
         day = np.datetime_as_string(month["time"].values, unit="D")
@@ -88,9 +86,7 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
         for place in (*range(each), *range(count - each, count)):
             row = month.isel(asset=int(place))
             sd = f"{100 * row['predictive_sd'].item():.1f}"
-            table.add_row(
-                Text(str(row["asset"].item())), *_band_cells(row)[:2], sd, end_section=place == each - 1
-            )
+            table.add_row(Text(str(row["asset"].item())), *_band_cells(row)[:2], sd, end_section=place == each - 1)
         console.print(table)
 
 
@@ -131,9 +127,7 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
 
 
 def _table(title: str, columns: Sequence[str], *, numbers: bool = True) -> Table:
-    table = Table(
-        title=Text(title) if title else None, title_justify="left", title_style="bold", header_style="bold"
-    )
+    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", header_style="bold")
     for place, column in enumerate(columns):
         table.add_column(
             Text(column), justify="right" if numbers and place else "left", no_wrap=numbers, overflow="fold"

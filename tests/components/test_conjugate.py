@@ -13,9 +13,7 @@ def make_regression(prior_precision, seed=0, n=60, k=3):
     rng = np.random.default_rng(seed)
     x = np.column_stack([np.ones(n), rng.uniform(-1, 1, (n, k - 1))])
     r = x @ rng.normal(0, 0.02, k) + 0.1 * rng.standard_normal(n)
-    regression = conjugate.Regression(
-        n, x.T @ x, x.T @ r, r @ r, np.full(k, prior_precision), np.log(0.1), 0.5
-    )
+    regression = conjugate.Regression(n, x.T @ x, x.T @ r, r @ r, np.full(k, prior_precision), np.log(0.1), 0.5)
     return x, r, regression
 
 

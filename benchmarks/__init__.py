@@ -1,0 +1,1 @@
+"""Measurements that are not tests: calibration, real panels, speed. Tables go to docs/."""
