@@ -9,6 +9,7 @@ under .cache/calibration, an interrupted run goes on where it stopped, tables go
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -57,11 +58,11 @@ class Family(NamedTuple):
 N_CHARACTERISTICS = 3
 FAMILIES = {
     "linear": Family(
-        FundamentalFactorModel(hidden=(), noise="normal"), 60, 12, NUTS(warmup=300, draws=200, chains=2), 1
+        FundamentalFactorModel(hidden=(), noise="normal"), 30, 12, NUTS(warmup=250, draws=200, chains=2), 1
     ),
     "network": Family(
         FundamentalFactorModel(hidden=(3,), activation="tanh", noise="normal"),
-        30, 12, NUTS(warmup=300, draws=200, chains=2, max_tree_depth=8), 2,
+        20, 12, NUTS(warmup=250, draws=200, chains=2, max_tree_depth=8), 2,
     ),
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ ECONOMY = dict(
     noise_sd=0.05,
 )  # fmt: skip
 SLOPE_PRIOR_SD = 0.01
-COVERAGE_SETTINGS = NUTS(warmup=300, draws=200, chains=2, max_tree_depth=7)
+COVERAGE_SETTINGS = NUTS(warmup=250, draws=200, chains=2, max_tree_depth=7)
 POOLINGS = ("partial", "full")
 
 
@@ -201,7 +202,7 @@ def calibration_chunk(family: Family, chunk: int, size: int) -> dict[str, np.nda
 
 def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]:
     """Coverage of the average sensitivities, and the rank of the planted interaction, on one chunk of economies."""
-    model = FundamentalFactorModel(hidden=(4,), activation="tanh", noise="normal", pooling=pooling)
+    model = FundamentalFactorModel(hidden=(3,), activation="tanh", noise="normal", pooling=pooling)
     economies = []
     for i in range(size):
         seed = 50_000 + chunk * size + i
@@ -238,11 +239,18 @@ def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]
     }
 
 
+def folder_of(name: str) -> Path:
+    """Chunks of one study; another model, shape or sampler has another folder."""
+    what = FAMILIES.get(name, (name, ECONOMY, INTERACTION, SLOPE_PRIOR_SD, COVERAGE_SETTINGS))
+    return FOLDER / f"{name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:8]}"
+
+
 def chunks(name: str, make: Callable[[int, int], dict[str, np.ndarray]], fits: int, size: int) -> None:
     """Make the chunks that are not there yet."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(name)
+    folder.mkdir(parents=True, exist_ok=True)
     for chunk in range(-(-fits // size)):
-        path = FOLDER / f"{name}-{size}-{chunk:03d}.npz"
+        path = folder / f"{size}-{chunk:03d}.npz"
         if path.exists():
             continue
         began = time.perf_counter()
@@ -256,7 +264,7 @@ def chunks(name: str, make: Callable[[int, int], dict[str, np.ndarray]], fits: i
 
 def collected(name: str, size: int) -> dict[str, np.ndarray] | None:
     """All chunks made so far, one after the other."""
-    parts = [dict(np.load(path)) for path in sorted(FOLDER.glob(f"{name}-{size}-[0-9][0-9][0-9].npz"))]
+    parts = [dict(np.load(path)) for path in sorted(folder_of(name).glob(f"{size}-[0-9][0-9][0-9].npz"))]
     if not parts:
         return None
     return {key: np.concatenate([np.atleast_1d(part[key]) for part in parts]) for key in parts[0]}
@@ -363,7 +371,7 @@ def coverage_table(size: int) -> str | None:
             f"`simulate.economy`: {e['n_assets']} assets x {e['n_months']} months x {N_CHARACTERISTICS} characteristics, "
             f"monthly sd of every slope {e['slope_sd']}, noise {e['noise_sd']}, average slopes drawn from N(0, "
             f"{SLOPE_PRIOR_SD}^2), coefficient {INTERACTION} on the product of the first two (decimal per month). A "
-            "network with 4 tanh units, normal noise; the truth is not of the model's own form (linear plus a "
+            "network with 3 tanh units, normal noise; the truth is not of the model's own form (linear plus a "
             "product). The same economies for both poolings.",
             table(header, rows),
             f"Binomial 99.9% interval of a true 90%: {note}. Ranks are by root mean square among 3 pairs.",

@@ -5,7 +5,6 @@ Everything is made on first use and kept for the process. Fits of chosen draws n
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
 from typing import Any
@@ -27,9 +26,7 @@ N_TRAIN = 18
 @functools.cache
 def panel() -> bf.Panel:
     """24 ragged months of 30 assets and 3 characteristics; 3% of the returns and all of the last month's missing."""
-    made = bf.simulate.economy(
-        n_months=24, n_assets=30, n_characteristics=3, seed=11, ragged=True, missing=0.05
-    ).panel
+    made = bf.simulate.economy(n_months=24, n_assets=30, n_characteristics=3, seed=11, ragged=True, missing=0.05).panel
     lost = np.random.default_rng(5).random(made.data["returns"].shape) < 0.03
     lost[-1] = True
     return with_data(made, returns=np.where(lost, np.nan, made.data["returns"].values))
@@ -70,48 +67,57 @@ def network_fit() -> bf.Fit:
     return fitted(NETWORK, train())
 
 
-def prior_draw(model: Any, data: Any, seed: int) -> dict[str, jax.Array]:
-    """Every parameter of the model at one draw from its prior, by name."""
-    sites = handlers.trace(handlers.seed(model, jax.random.key(seed))).get_trace(data)
+def _drawn(model: Any, data: Any, key: jax.Array) -> dict[str, jax.Array]:
+    sites = handlers.trace(handlers.seed(model, key)).get_trace(data)
     return {
         name: site["value"]
         for name, site in sites.items()
-        if site["type"] in ("sample", "deterministic") and not site.get("is_observed")
+        if site["type"] in ("sample", "deterministic") and name != "returns"
     }
+
+
+# One program a model: compiled whole, it is found in the cache on disk the next time.
+_prior_draws = jax.jit(jax.vmap(_drawn, in_axes=(None, None, 0)), static_argnums=0)
+_log_likelihood = jax.jit(lambda model, params, data: model.log_likelihood(params, data), static_argnums=0)
+
+
+def log_likelihood(model: Any, params: Any, data: Any) -> float:
+    """``model.log_likelihood``, compiled once for each model and shape."""
+    return float(_log_likelihood(model, params, data))
+
+
+def prior_draws(model: Any, data: Any, seed: int, n_draws: int) -> dict[str, np.ndarray]:
+    """Every parameter of the model at draws (draw, ...) from its prior, by name."""
+    drawn = _prior_draws(model, data, jax.random.split(jax.random.key(seed), n_draws))
+    return {name: np.asarray(value) for name, value in drawn.items()}
+
+
+def prior_draw(model: Any, data: Any, seed: int) -> dict[str, np.ndarray]:
+    """One draw from the prior."""
+    return {name: value[seed] for name, value in prior_draws(model, data, 0, 8).items()}
 
 
 def stacked_prior_draws(model: Any, source: bf.Panel, n_draws: int, chains: int = 2) -> dict[str, np.ndarray]:
     """Prior draws (chain, draw, ...) of what a fit keeps, float64."""
     with jax.enable_x64(True):
-        data = model.data(source.arrays())
-        one = jax.jit(lambda key: _kept(model, data, key))
-        draws = [one(key) for key in jax.random.split(jax.random.key(3), chains * n_draws)]
-        return {
-            name: np.stack([np.asarray(draw[name]) for draw in draws]).reshape(chains, n_draws, *value.shape)
-            for name, value in draws[0].items()
-        }
-
-
-def _kept(model: Any, data: Any, key: jax.Array) -> dict[str, jax.Array]:
-    sites = handlers.trace(handlers.seed(model, key)).get_trace(data)
+        draws = prior_draws(model, model.data(source.arrays()), 3, chains * n_draws)
     return {
-        name: site["value"]
-        for name, site in sites.items()
-        if site["type"] in ("sample", "deterministic") and name != "returns" and not model.is_internal(name)
+        name: value.reshape(chains, n_draws, *value.shape[1:])
+        for name, value in draws.items()
+        if not model.is_internal(name)
     }
 
 
-def fit_of_draws(model: Any, draws: dict[str, np.ndarray], source: bf.Panel | None = None) -> bf.Fit:
-    """A fit whose posterior is `draws` (chain, draw, ...): what quantities are computed from."""
-    like = labels_of(source or train())
+def fit_of_draws(model: Any, draws: dict[str, np.ndarray]) -> bf.Fit:
+    """A fit on the training months whose posterior is `draws` (chain, draw, ...)."""
+    labels = {"characteristic": list(train().characteristics), "time": train().times.values}
     posterior = xr.Dataset(
         {
             name: (["chain", "draw", *(f"{name}_dim_{axis}" for axis in range(value.ndim - 2))], value)
             for name, value in draws.items()
         }
     )
-    tree = xr.DataTree.from_dict({"posterior": posterior, "constant_data": like})
-    made_from = source or train()
+    tree = xr.DataTree.from_dict({"posterior": posterior, "constant_data": xr.Dataset(coords=labels)})
     return bf.Fit(
         model=model,
         inference=SETTINGS,
@@ -120,16 +126,11 @@ def fit_of_draws(model: Any, draws: dict[str, np.ndarray], source: bf.Panel | No
         reasons=(),
         provenance={
             "precision": "float64",
-            "panel_fingerprint": made_from.fingerprint,
-            "frequency": made_from.frequency,
-            "preparation": made_from.preparation,
+            "panel_fingerprint": train().fingerprint,
+            "frequency": train().frequency,
+            "preparation": train().preparation,
         },
     )
-
-
-def labels_of(source: bf.Panel) -> xr.Dataset:
-    """The labels that a fit keeps of its training panel."""
-    return xr.Dataset(coords={"characteristic": list(source.characteristics), "time": source.times.values})
 
 
 @functools.cache
@@ -143,8 +144,3 @@ def each_draw(fit: bf.Fit) -> list[dict[str, np.ndarray]]:
     parameters = fit.parameters()
     n_draws = fit.shape[0] * fit.shape[1]
     return [{name: value[index] for name, value in parameters.items()} for index in range(n_draws)]
-
-
-def replaced(fit: bf.Fit, **changes: Any) -> bf.Fit:
-    """The fit with other fields."""
-    return dataclasses.replace(fit, **changes)

@@ -68,8 +68,6 @@ def fit(
     arrays = panel.arrays()
     model.check(arrays)
     data = model.data(arrays)
-    if isinstance(inference, Exact) and not hasattr(data, "gram"):
-        model.regression(data)  # says why the model is not conjugate
     double = _double(inference, reduced=not isinstance(data, PanelArrays))
     data = jax.tree.map(lambda leaf: _cast(leaf, double), data)
 

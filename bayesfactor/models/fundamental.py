@@ -83,8 +83,6 @@ class FundamentalFactorModel:
     input_prior : "normal", "ard" (one scale per characteristic) or "horseshoe" (regularised, few characteristics
         matter).
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
-    skip : let the characteristics themselves stand among the last features, beside the network's: the linear model
-        plus a network. Common shocks then stay linear and the chains of a small panel agree far more easily.
     slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
         characteristic; for networks the last layer is scaled so that expected returns have the same prior spread.
         ``math.inf`` is a flat prior (linear model only).
@@ -104,7 +102,6 @@ class FundamentalFactorModel:
     noise: str = "student_t"
     input_prior: str = "normal"
     network: eqx.Module | None = None
-    skip: bool = False
     slope_sd: float = 0.01
     slope_variation: float = 0.02
     intercept_sd: float = 0.02
@@ -118,8 +115,6 @@ class FundamentalFactorModel:
         _one_of("pooling", self.pooling, ("partial", "full"))
         _one_of("noise", self.noise, ("normal", "student_t"))
         _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
-        if self.skip and not self.hidden and self.network is None:
-            raise DataError("skip=True adds the characteristics to a network's features: it needs hidden= or network=")
         if any(width < 1 for width in self.hidden):
             raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
         if self.network is not None and self.hidden:
@@ -164,9 +159,8 @@ class FundamentalFactorModel:
         """Labels of the features, intercept first."""
         if self.linear:
             return ["intercept", *characteristics]
-        direct = characteristics if self.skip else ()
-        n_units = self._n_features(len(characteristics)) - 1 - len(direct)
-        return ["intercept", *direct, *(f"unit_{index}" for index in range(1, n_units + 1))]
+        n_features = self._n_features(len(characteristics))
+        return ["intercept", *(f"unit_{index}" for index in range(1, n_features))]
 
     def dims(self) -> dict[str, list[str]]:
         """Dimensions of the parameters that have labelled ones."""
@@ -216,7 +210,7 @@ class FundamentalFactorModel:
             raise DataError(
                 f"a feature network must map (characteristic,) to (feature,): it returns shape {shape.shape}"
             )
-        return shape.shape[0] + 1 + n_characteristics * self.skip
+        return shape.shape[0] + 1
 
     # ------------------------------------------------------------------ pure functions of one draw
 
@@ -233,13 +227,7 @@ class FundamentalFactorModel:
             inner = self._network_of(params, z.shape[-1]).of_stocks(z)
         else:
             inner = jax.vmap(self._network_of(params, z.shape[-1]))(z)
-        direct = [z] if self.skip else []
-        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), *direct, inner], axis=-1)
-
-    def _split_slopes(self, params: Params, n_characteristics: int) -> tuple[Array | float, Array]:
-        """Average slopes of the characteristics themselves and of the network's features."""
-        slopes = params["slope_mean"][1:]
-        return (slopes[:n_characteristics], slopes[n_characteristics:]) if self.skip else (0.0, slopes)
+        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), inner], axis=-1)
 
     def response(self, params: Params, z: Array) -> Array:
         """Expected return (stock,) at the population slopes, decimal per period: ``wbar' phi(z)``."""
@@ -263,8 +251,7 @@ class FundamentalFactorModel:
         if self.linear:
             return jnp.broadcast_to(params["slope_mean"][1:], z.shape)
         if self.network is None:
-            direct, slopes = self._split_slopes(params, z.shape[-1])
-            return direct + networks.gradient(self._network_of(params, z.shape[-1]), slopes, z)
+            return networks.gradient(self._network_of(params, z.shape[-1]), params["slope_mean"][1:], z)
         return jax.vmap(jax.grad(lambda row: self.response(params, row[None])[0]))(z)
 
     def gradient_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
@@ -273,18 +260,16 @@ class FundamentalFactorModel:
             slopes, total = params["slope_mean"][1:], jnp.sum(weights)
             return networks.Sums(total * slopes, total * slopes**2)
         if self.network is None:
-            direct, slopes = self._split_slopes(params, z.shape[-1])
-            bent = networks.gradient_sums(self._network_of(params, z.shape[-1]), slopes, z, weights)
-            total = jnp.sum(weights)
-            return networks.Sums(bent.value + total * direct, bent.square + 2 * direct * bent.value + total * direct**2)
+            inner = self._network_of(params, z.shape[-1])
+            return networks.gradient_sums(inner, params["slope_mean"][1:], z, weights)
         return networks.gradient_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
 
     def hessian_sums(self, params: Params, z: Array, weights: Array) -> networks.Sums:
         """Sums over stocks of the second derivatives of `response` and their squares, eq. 8."""
         self._require_curvature()
         if self.network is None:
-            _, slopes = self._split_slopes(params, z.shape[-1])
-            return networks.hessian_sums(self._network_of(params, z.shape[-1]), slopes, z, weights)
+            inner = self._network_of(params, z.shape[-1])
+            return networks.hessian_sums(inner, params["slope_mean"][1:], z, weights)
         return networks.hessian_sums_of(lambda row: self.response(params, row[None])[0], z, weights)
 
     def _require_curvature(self) -> None:
@@ -402,16 +387,13 @@ class FundamentalFactorModel:
         params: Params = {}
         input_scale = self._sample_input_scale(n_characteristics)
         network, n_features = self.feature_network(n_characteristics), self._n_features(n_characteristics)
-        # What a feature weighs under the prior, by group of features: the direct ones move with the characteristics.
-        direct, spread = jnp.ones(n_characteristics) * input_scale, jnp.zeros(0)
-        if network is not None:
+        if network is None:
+            weight = jnp.ones(n_characteristics) * input_scale
+        else:
             drawn = random_eqx_module(NETWORK, network, _network_prior(network, input_scale), scope_divider=".")
             params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
-            direct = direct if self.skip else jnp.zeros(0)
             # The expected returns of a network have the prior spread of the linear model's.
-            n_units = n_features - 1 - len(direct)
-            spread = jnp.full(n_units, math.sqrt(n_characteristics / n_units))
-        weight = jnp.concatenate([direct, spread])
+            weight = jnp.full(n_features - 1, math.sqrt(n_characteristics / (n_features - 1)))
 
         if math.isinf(self.slope_sd):
             flat = dist.ImproperUniform(dist.constraints.real_vector, (), (n_features,))
@@ -424,7 +406,7 @@ class FundamentalFactorModel:
             return params
 
         # A month cannot identify the slope of an indicator: it does not move.
-        moves = jnp.concatenate([data.varies[: len(direct)], spread])
+        moves = data.varies if network is None else weight
         typical = jnp.concatenate([jnp.full(1, self.intercept_variation), self.slope_variation * moves])
         relative = numpyro.sample("slope_scale_relative", dist.HalfNormal(1.0).expand([n_features]).to_event(1))
         params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)

@@ -1,0 +1,600 @@
+"""Planted defects: every mutant of the package must fail a check that the package itself passes.
+
+A check compares with something computed here by another road: dense covariances, quadrature, finite differences,
+Kronecker-free algebra in NumPy. A mutant is one edit, made by monkeypatching. `MUTANTS` names the check that catches
+each, so that a check that goes blind is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from numpyro import handlers
+from scipy import integrate, stats
+
+import bayesfactor as bf
+from bayesfactor.components import month, networks
+from bayesfactor.models import fundamental
+from bayesfactor.models.fundamental import FundamentalFactorModel
+from bayesfactor.panel import PanelArrays, landing
+from bayesfactor.quantities import derivatives
+
+N_MONTHS, N_SLOTS, N_CHARACTERISTICS = 5, 11, 3
+RETURN_SCALE = 0.08
+LINEAR = FundamentalFactorModel(hidden=(), noise="normal")
+NETWORK = FundamentalFactorModel(hidden=(4,), activation="tanh", noise="normal")
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    with jax.enable_x64(True):
+        yield
+
+
+# ---------------------------------------------------------------------- one small ragged panel
+
+
+def ragged() -> PanelArrays:
+    """Months of 11 to 7 stocks, of which two have no return."""
+    rng = np.random.default_rng(5)
+    in_universe = np.arange(N_SLOTS) < np.arange(N_SLOTS, N_SLOTS - N_MONTHS, -1)[:, None]
+    observed = in_universe.copy()
+    observed[:, 1] = observed[2, 4] = False
+    z = rng.uniform(-1, 1, (N_MONTHS, N_SLOTS, N_CHARACTERISTICS)) * in_universe[..., None]
+    return PanelArrays(
+        characteristics=z,
+        returns=np.where(observed, RETURN_SCALE * rng.standard_normal(observed.shape), 0.0),
+        in_universe=in_universe,
+        observed=observed,
+        asset=np.where(in_universe, np.arange(N_SLOTS, dtype=np.int32), -1),
+        varies=np.ones(N_CHARACTERISTICS),
+        return_scale=np.asarray(RETURN_SCALE),
+        periods_per_year=np.asarray(12.0),
+    )
+
+
+def trace_of(model: Any, arrays: PanelArrays, given: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """One prior draw of all sites, some of them given."""
+    program = handlers.seed(handlers.substitute(model, given or {}), jax.random.key(3))
+    sites = handlers.trace(program).get_trace(model.data(arrays))
+    return {name: np.asarray(site["value"]) for name, site in sites.items() if not site.get("is_observed")}
+
+
+def features_by_hand(model: Any, params: dict[str, np.ndarray], z: np.ndarray) -> np.ndarray:
+    parts = [np.ones((len(z), 1))]
+    if model.linear:
+        return np.concatenate([*parts, z], axis=1)
+    if model.skip:
+        parts.append(z)
+    weight, bias = params["network.layers[0].weight"], params["network.layers[0].bias"]
+    return np.concatenate([*parts, np.tanh(z @ weight.T + bias)], axis=1)
+
+
+def covariance_by_hand(params: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """Of the common part of a month's returns."""
+    scale, root = params["slope_scale"], params["slope_correlation_root"]
+    return features @ np.diag(scale) @ root @ root.T @ np.diag(scale) @ features.T
+
+
+def small_law() -> tuple[month.MonthLaw, np.ndarray, np.ndarray]:
+    """A law with correlated shocks and its dense mean and covariance at the typical noise level."""
+    arrays = ragged()
+    params = trace_of(LINEAR, arrays)
+    z = arrays.characteristics[0]
+    features = features_by_hand(LINEAR, params, z)
+    common = covariance_by_hand(params, features)
+    law = LINEAR.month_law(params, jnp.asarray(z))
+    return law, features @ params["slope_mean"], common + params["noise_level"] ** 2 * np.eye(len(z))
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def check_density(model: Any) -> None:
+    """Log likelihood of the panel = sum over months of dense multivariate normals of the observed returns."""
+    arrays = ragged()
+    params = trace_of(model, arrays)
+    expected = 0.0
+    for t in range(N_MONTHS):
+        seen = arrays.observed[t]
+        features = features_by_hand(model, params, arrays.characteristics[t][seen])
+        covariance = covariance_by_hand(params, features) + params["noise_scale"][t] ** 2 * np.eye(seen.sum())
+        expected += stats.multivariate_normal.logpdf(
+            arrays.returns[t][seen], features @ params["slope_mean"], covariance
+        )
+    found = float(model.log_likelihood(params, model.data(arrays)))
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
+def check_law_density() -> None:
+    law, mean, covariance = small_law()
+    arrays = ragged()
+    seen = arrays.observed[0]
+    expected = stats.multivariate_normal.logpdf(arrays.returns[0][seen], mean[seen], covariance[np.ix_(seen, seen)])
+    assert float(month.log_density(law, arrays.returns[0], seen)) == pytest.approx(expected, abs=1e-8)
+
+
+def check_density_gradient() -> None:
+    """The hand-written derivative of the density against central differences."""
+    arrays = ragged()
+    params = trace_of(LINEAR, arrays)
+    data = LINEAR.data(arrays)
+
+    def at(scale: Any) -> Any:
+        return LINEAR.log_likelihood(params | {"slope_scale": scale}, data)
+
+    step = 1e-6
+    numerical = [
+        (at(params["slope_scale"] + step * unit) - at(params["slope_scale"] - step * unit)) / (2 * step)
+        for unit in np.eye(len(params["slope_scale"]))
+    ]
+    np.testing.assert_allclose(jax.grad(at)(jnp.asarray(params["slope_scale"])), numerical, rtol=1e-5, atol=1e-4)
+
+
+def check_conditional_shocks() -> None:
+    """Shocks given returns = the textbook conditional of a joint Gaussian."""
+    law, mean, covariance = small_law()
+    arrays = ragged()
+    seen = arrays.observed[0]
+    low_rank = np.asarray(law.loadings @ law.root)[seen]
+    gain = low_rank.T @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+    found, factor = month.conditional_shocks(law, arrays.returns[0], seen)
+    np.testing.assert_allclose(found, gain @ (arrays.returns[0] - mean)[seen], atol=TOLERANCE)
+    expected = np.eye(len(found)) - gain @ low_rank
+    np.testing.assert_allclose(factor @ factor.T, expected, atol=TOLERANCE)
+
+
+def check_new_month_density() -> None:
+    """The density of a new month = quadrature over its noise level of dense Gaussians."""
+    law, mean, covariance = small_law()
+    arrays = ragged()
+    seen = arrays.observed[0]
+    sigma, spread = float(law.scale), float(law.log_scale_sd)
+    common = covariance - sigma**2 * np.eye(len(mean))
+
+    def integrand(x: float) -> float:
+        whole = (common + (sigma * np.exp(spread * x)) ** 2 * np.eye(len(mean)))[np.ix_(seen, seen)]
+        return float(
+            np.exp(stats.multivariate_normal.logpdf(arrays.returns[0][seen], mean[seen], whole)) * stats.norm.pdf(x)
+        )
+
+    expected = np.log(integrate.quad(integrand, -9, 9, epsabs=0, epsrel=1e-10)[0])
+    found = float(month.marginal_log_density(law, arrays.returns[0], seen, jax.random.key(0)))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def check_predictive_variance() -> None:
+    law, _, covariance = small_law()
+    sigma, spread = float(law.scale), float(law.log_scale_sd)
+    expected = np.diag(covariance) + sigma**2 * (np.exp(2 * spread**2) - 1)
+    np.testing.assert_allclose(month.predictive_variance(law), expected, rtol=1e-10)
+
+
+def check_simulation() -> None:
+    """Covariance of simulated months, element by element within 5.5 standard errors of its own sampling."""
+    law, mean, covariance = small_law()
+    law = law._replace(log_scale_sd=0.0)
+    n = 40_000
+    draws = np.asarray(jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(1), n)))
+    error = np.sqrt(np.diag(covariance) / n)
+    assert np.all(np.abs(draws.mean(axis=0) - mean) < 5.5 * error)
+    variance = np.diag(covariance)
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
+    assert np.all(np.abs(np.cov(draws.T) - covariance) < 5.5 * error)
+
+
+def check_scales_in_finance_units(periods_per_year: float = 12.0) -> None:
+    """With every base variable given, the parameters are what the docstring says, decimal per period."""
+    arrays = ragged()._replace(periods_per_year=np.asarray(periods_per_year))
+    months = 12.0 / periods_per_year
+    n_features = N_CHARACTERISTICS + 1
+    given = {
+        "slope_mean_decentered": jnp.ones(n_features),
+        "slope_scale_relative": jnp.ones(n_features),
+        "noise_relative": jnp.asarray(0.25),
+        "noise_variation_relative": jnp.asarray(2.0),
+    }
+    found = trace_of(LINEAR, arrays, given)
+    np.testing.assert_allclose(found["slope_mean"], months * np.array([0.02, 0.01, 0.01, 0.01]), rtol=1e-9)
+    np.testing.assert_allclose(
+        found["slope_scale"], np.sqrt(months) * np.array([0.05, 0.02, 0.02, 0.02]), rtol=1e-9
+    )
+    assert found["noise_level"] == pytest.approx(RETURN_SCALE * np.exp(0.25))
+    assert found["noise_variation"] == pytest.approx(0.6)
+
+
+def check_noise_levels_of_months() -> None:
+    """log sigma_t is normal around the level with sd `noise_variation`, however it is centred for the sampler."""
+    arrays = ragged()
+    given = {"noise_relative": jnp.asarray(0.25), "noise_variation_relative": jnp.asarray(1.0)}
+    program = handlers.substitute(LINEAR, given)
+    data = LINEAR.data(arrays)
+
+    def log_levels(key: jax.Array) -> jax.Array:
+        sites = handlers.trace(handlers.seed(program, key)).get_trace(data)
+        return jnp.log(sites["noise_scale"]["value"])
+
+    draws = np.asarray(jax.jit(jax.vmap(log_levels))(jax.random.split(jax.random.key(2), 4_000)))
+    n = draws.size
+    assert abs(draws.mean() - np.log(RETURN_SCALE) - 0.25) < 5.5 * 0.3 / np.sqrt(n)
+    assert abs(draws.std() / 0.3 - 1) < 5.5 / np.sqrt(2 * n)
+
+
+def check_sensitivities() -> None:
+    """`bf.sensitivities` = finite differences averaged over stocks, then over months with equal weights."""
+    economy = bf.simulate.economy(n_months=4, n_assets=12, n_characteristics=N_CHARACTERISTICS, seed=2)
+    universe = economy.panel.data.in_universe.values.copy()
+    universe[0, 3:] = False  # a month of 3 stocks weighs as much as one of 12
+    data = economy.panel.data.assign(in_universe=(("time", "asset"), universe)).drop_vars("observed")
+    panel = replace(economy.panel, data=data)
+    arrays = panel.arrays()
+    params = trace_of(NETWORK, arrays)
+    fit = stub_fit(NETWORK, params, panel)
+    found = derivatives.sensitivities(fit, panel)["mean"].values
+
+    def response(z: np.ndarray) -> np.ndarray:
+        return features_by_hand(NETWORK, params, z) @ params["slope_mean"]
+
+    months = []
+    for z, members in zip(arrays.characteristics, arrays.in_universe, strict=True):
+        rows, step = z[members], 1e-5
+        months.append([(response(rows + step * e) - response(rows - step * e)).mean() / (2 * step) for e in np.eye(3)])
+    np.testing.assert_allclose(found, np.mean(months, axis=0), atol=1e-8)
+
+
+def check_interactions() -> None:
+    """Sums of second derivatives = central differences of second order."""
+    arrays = ragged()
+    params = trace_of(NETWORK, arrays)
+    z, step = arrays.characteristics[0], 1e-4
+
+    def response(z: np.ndarray) -> np.ndarray:
+        return features_by_hand(NETWORK, params, z) @ params["slope_mean"]
+
+    unit = step * np.eye(N_CHARACTERISTICS)
+    expected = [
+        [
+            np.sum(response(z + a + b) - response(z + a - b) - response(z - a + b) + response(z - a - b)) / (4 * step**2)
+            for b in unit
+        ]
+        for a in unit
+    ]
+    weights = jnp.ones(N_SLOTS)
+    found = NETWORK.hessian_sums(params, jnp.asarray(z), weights).value
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def check_timing() -> None:
+    """The return of month t meets the characteristic known at the end of t - 1, under both conventions."""
+    dates = pd.date_range("2001-01-31", periods=6, freq="ME")
+    assets = [f"A{i}" for i in range(5)]
+    rows = [
+        {"date": date, "asset": asset, "x": 100.0 * t + (7 * i + 3 * t) % 5, "own": 0.001 * t, "next": 0.001 * (t + 1)}
+        for t, date in enumerate(dates)
+        for i, asset in enumerate(assets)
+    ]
+    for column, over, lag in (("own", "row", 1), ("next", "next", 0)):
+        panel = bf.read_frame(
+            pd.DataFrame(rows), time="date", asset="asset", returns=column, returns_over=over, lag=lag,
+            units="decimal", excess=True, characteristics=["x"],
+        )  # fmt: skip
+        for t in range(1, 6):
+            at = panel.data.sel(time=dates[t])
+            assert np.all(at.characteristics.values // 100 == t - 1)
+            np.testing.assert_allclose(at.returns, 0.001 * t)
+
+
+def stub_fit(model: Any, params: dict[str, np.ndarray], panel: Any) -> Any:
+    """The least that a quantity needs of a fit: two equal draws of two chains."""
+    return SimpleNamespace(
+        model=model,
+        status="ok",
+        shape=(2, 2),
+        characteristics=panel.characteristics,
+        preparation=panel.preparation,
+        frequency=panel.frequency,
+        provenance={"precision": "float64"},
+        parameters=lambda: {name: np.stack([value] * 4) for name, value in params.items()},
+    )
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "density_linear": partial(check_density, LINEAR),
+    "density_network": partial(check_density, NETWORK),
+    "law_density": check_law_density,
+    "density_gradient": check_density_gradient,
+    "conditional_shocks": check_conditional_shocks,
+    "new_month_density": check_new_month_density,
+    "predictive_variance": check_predictive_variance,
+    "simulation": check_simulation,
+    "scales_monthly": check_scales_in_finance_units,
+    "scales_weekly": partial(check_scales_in_finance_units, 52.0),
+    "noise_levels_of_months": check_noise_levels_of_months,
+    "sensitivities": check_sensitivities,
+    "interactions": check_interactions,
+    "timing": check_timing,
+}
+
+
+# ---------------------------------------------------------------------- mutants
+
+
+def of_statistics(change: Callable[[dict[str, Any], list[Any]], tuple[dict[str, Any], list[Any]]]) -> Any:
+    """The model's month density with its parameters and statistics changed on the way in."""
+    original = FundamentalFactorModel._log_density_of_statistics
+
+    def mutant(self: Any, params: dict[str, Any], *statistics: Any) -> Any:
+        params, changed = change(dict(params), list(statistics))
+        return original(self, params, *changed)
+
+    return FundamentalFactorModel, "_log_density_of_statistics", mutant
+
+
+def scale_times(factor: float) -> Any:
+    return of_statistics(lambda params, given: (params, [*given[:-1], factor * given[-1]]))
+
+
+def scale_squared() -> Any:
+    return of_statistics(lambda params, given: (params, [*given[:-1], given[-1] ** 2]))
+
+
+def slopes_permuted() -> Any:
+    return of_statistics(lambda params, given: (params | {"slope_mean": params["slope_mean"][::-1]}, given))
+
+
+def shocks_omitted() -> Any:
+    return of_statistics(lambda params, given: (params | {"slope_scale": 1e-9 * params["slope_scale"]}, given))
+
+
+def month_dropped() -> Any:
+    original = FundamentalFactorModel.log_likelihood
+
+    def mutant(self: Any, params: dict[str, Any], data: Any) -> Any:
+        months = len(params["noise_scale"])
+        later = jax.tree.map(lambda leaf: leaf[1:] if np.ndim(leaf) and len(leaf) == months else leaf, data)
+        return original(self, params | {"noise_scale": params["noise_scale"][1:]}, later)
+
+    return FundamentalFactorModel, "log_likelihood", mutant
+
+
+def missing_as_zero_linear() -> Any:
+    original = FundamentalFactorModel.data
+
+    def mutant(self: Any, arrays: PanelArrays) -> Any:
+        return original(self, arrays._replace(observed=arrays.in_universe))
+
+    return FundamentalFactorModel, "data", mutant
+
+
+def missing_as_zero_network() -> Any:
+    original = FundamentalFactorModel.log_likelihood
+
+    def mutant(self: Any, params: dict[str, Any], data: Any) -> Any:
+        if isinstance(data, PanelArrays):
+            data = data._replace(observed=data.in_universe)
+        return original(self, params, data)
+
+    return FundamentalFactorModel, "log_likelihood", mutant
+
+
+def root_transposed() -> Any:
+    original = month.log_density_of_moments
+    return fundamental, "log_density_of_moments", lambda moments, root: original(moments, root.T)
+
+
+def loadings_before_scales() -> Any:
+    """Shock scales enter once, not on both sides of the Gram matrix."""
+    original = month.log_density_of_moments
+
+    def mutant(moments: Any, root: Any) -> Any:
+        return original(moments._replace(gram=jnp.sqrt(jnp.abs(moments.gram)) * jnp.sign(moments.gram)), root)
+
+    return fundamental, "log_density_of_moments", mutant
+
+
+def determinant_dropped() -> Any:
+    def mutant(precision: Any, projection: Any) -> Any:
+        return 0.5 * projection @ jnp.linalg.solve(precision, projection)
+
+    return month, "log_gaussian_integral", mutant
+
+
+def two_pi_dropped() -> Any:
+    return month, "LOG_2PI", 0.0
+
+
+def gradient_of_the_determinant_dropped() -> Any:
+    """The hand-written derivative forgets the covariance: the value stays right."""
+
+    @jax.custom_vjp
+    def mutant(precision: Any, projection: Any) -> Any:
+        return month._gaussian_integral(precision, projection)[0]
+
+    def backward(saved: Any, cotangent: Any) -> Any:
+        inverse_factor, whitened = saved
+        mean = inverse_factor.T @ whitened
+        return -0.5 * cotangent * mean[:, None] * mean, cotangent * mean
+
+    mutant.defvjp(month._gaussian_integral, backward)
+    return month, "log_gaussian_integral", mutant
+
+
+class Altered:
+    """A module with one name replaced."""
+
+    def __init__(self, module: Any, **names: Any):
+        self._module = module
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def level_not_exponentiated() -> Any:
+    return fundamental, "jnp", Altered(jnp, exp=lambda x: x)
+
+
+def slope_prior_times_1_5() -> Any:
+    original = FundamentalFactorModel._sample_slopes
+    return (
+        FundamentalFactorModel,
+        "_sample_slopes",
+        lambda self, data: original(replace(self, slope_sd=1.5 * self.slope_sd), data),
+    )
+
+
+def variation_prior_times_1_5() -> Any:
+    original = FundamentalFactorModel._sample_slopes
+    return (
+        FundamentalFactorModel,
+        "_sample_slopes",
+        lambda self, data: original(replace(self, slope_variation=1.5 * self.slope_variation), data),
+    )
+
+
+def variation_by_month_not_root() -> Any:
+    """Monthly sd of slopes taken to weeks by 12/52 in place of its root."""
+    return fundamental, "jnp", Altered(jnp, sqrt=lambda x: x)
+
+
+def month_noise_twice_as_wide() -> Any:
+    original = fundamental._noise_centring
+
+    def mutant(data: Any, count: Any) -> Any:
+        return original(data, count) * 0.0 + 2.0
+
+    return fundamental, "_noise_centring", mutant
+
+
+def row_weights() -> Any:
+    original = derivatives._groups
+
+    def mutant(arrays: Any, panel: Any, by: str) -> Any:
+        rows, weights, labels = original(arrays, panel, by)
+        used = weights > 0
+        return rows, used / used.sum() * len(rows), labels
+
+    return derivatives, "_groups", mutant
+
+
+def activation_slope_forgotten() -> Any:
+    original = networks._forward
+
+    def mutant(network: Any, z: Any) -> Any:
+        slopes, curvatures = original(network, z)
+        return [jnp.ones_like(slope) for slope in slopes], curvatures
+
+    return networks, "_forward", mutant
+
+
+def curvature_sign() -> Any:
+    original = networks._forward
+
+    def mutant(network: Any, z: Any) -> Any:
+        slopes, curvatures = original(network, z)
+        return slopes, [-bend for bend in curvatures]
+
+    return networks, "_forward", mutant
+
+
+def law_with(**change: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """A function of `month` that sees a changed law."""
+
+    def of(name: str) -> Any:
+        original = getattr(month, name)
+
+        def at(law: Any) -> Any:
+            return law._replace(**{field: function(getattr(law, field)) for field, function in change.items()})
+
+        if name == "simulate":
+            return month, name, lambda rng_key, law: original(rng_key, at(law))
+        return month, name, lambda law, *given, **named: original(at(law), *given, **named)
+
+    return of
+
+
+TRANSPOSED = law_with(root=jnp.transpose)
+KNOWN_LEVEL = law_with(log_scale_sd=lambda spread: 0.0 * spread)
+LOUDER = law_with(scale=lambda scale: 1.15 * scale)
+
+
+def return_lands_late() -> Any:
+    original = landing.assemble
+
+    def mutant(rows: Any, calendar: Any, returns_over: str, lag: int | None) -> Any:
+        data = original(rows, calendar, returns_over, lag)
+        return data.assign(returns=data.returns.shift(time=1))
+
+    from bayesfactor.panel import reading
+
+    return reading, "assemble", mutant
+
+
+def characteristics_land_early() -> Any:
+    original = landing.assemble
+
+    def mutant(rows: Any, calendar: Any, returns_over: str, lag: int | None) -> Any:
+        data = original(rows, calendar, returns_over, lag)
+        return data.assign(characteristics=data.characteristics.shift(time=-1))
+
+    from bayesfactor.panel import reading
+
+    return reading, "assemble", mutant
+
+
+MUTANTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "sigma x 1.15, linear": (partial(scale_times, 1.15), "density_linear"),
+    "sigma x 1.15, network": (partial(scale_times, 1.15), "density_network"),
+    "scale squared": (scale_squared, "density_linear"),
+    "one month's likelihood omitted, linear": (month_dropped, "density_linear"),
+    "one month's likelihood omitted, network": (month_dropped, "density_network"),
+    "month shocks omitted": (shocks_omitted, "density_linear"),
+    "slopes permuted": (slopes_permuted, "density_linear"),
+    "root transposed in the density": (root_transposed, "density_linear"),
+    "shock scales enter once": (loadings_before_scales, "density_network"),
+    "log determinant dropped from the model": (determinant_dropped, "density_linear"),
+    "log determinant dropped from the law": (determinant_dropped, "law_density"),
+    "2 pi dropped": (two_pi_dropped, "law_density"),
+    "derivative without the covariance term": (gradient_of_the_determinant_dropped, "density_gradient"),
+    "missing returns are zeros, linear": (missing_as_zero_linear, "density_linear"),
+    "missing returns are zeros, network": (missing_as_zero_network, "density_network"),
+    "root transposed in the conditional shocks": (partial(TRANSPOSED, "conditional_shocks"), "conditional_shocks"),
+    "root transposed in the simulation": (partial(TRANSPOSED, "simulate"), "simulation"),
+    "simulated noise x 1.15": (partial(LOUDER, "simulate"), "simulation"),
+    "a new month's noise level taken as known": (partial(KNOWN_LEVEL, "_marginal_normal"), "new_month_density"),
+    "predictive variance at a known level": (partial(KNOWN_LEVEL, "predictive_variance"), "predictive_variance"),
+    "noise level not exponentiated": (level_not_exponentiated, "scales_monthly"),
+    "prior scale of slopes x 1.5": (slope_prior_times_1_5, "scales_monthly"),
+    "prior scale of monthly variation x 1.5": (variation_prior_times_1_5, "scales_monthly"),
+    "weekly variation scaled by time, not its root": (variation_by_month_not_root, "scales_weekly"),
+    "month noise levels with a wrong centring": (month_noise_twice_as_wide, "noise_levels_of_months"),
+    "sensitivities averaged by rows, not months": (row_weights, "sensitivities"),
+    "activation's slope forgotten": (activation_slope_forgotten, "sensitivities"),
+    "sign of the curvature": (curvature_sign, "interactions"),
+    "returns land one month late": (return_lands_late, "timing"),
+    "characteristics land one month early": (characteristics_land_early, "timing"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_passes_on_the_package(name):
+    CHECKS[name]()
+
+
+@pytest.mark.parametrize("defect", MUTANTS)
+def test_planted_defect_is_caught(defect, monkeypatch):
+    make, check = MUTANTS[defect]
+    target, name, mutant = make()
+    monkeypatch.setattr(target, name, mutant)
+    with pytest.raises(AssertionError):
+        CHECKS[check]()

@@ -1,0 +1,50 @@
+"""Quantities as CSV: no cell that a spreadsheet would run, units and status in every row."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from fits import NETWORK, panel, prior_fit
+
+import bayesfactor as bf
+
+NAMES = ["=cmd|' /C calc'!A0", "+1+1", "-2-3", "@SUM(A1)", "\t=1", "\r=1", "value", "B/P-ratio"]
+
+
+def test_text_that_a_spreadsheet_would_run_is_escaped(tmp_path):
+    dataset = xr.Dataset(
+        {"mean": ("characteristic", np.linspace(-1, 1, 8)), "=evil": ("characteristic", np.zeros(8))},
+        {"characteristic": NAMES},
+        {"units": "decimal", "status": "ok"},
+    )
+    path = bf.to_csv(dataset, tmp_path / "table.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    cells = [row[0] for row in rows[1:]]
+    assert cells == [f"'{name}" for name in NAMES[:6]] + NAMES[6:]
+    assert "'=evil" in rows[0]
+    assert [float(row[1]) for row in rows[1:]] == pytest.approx(np.linspace(-1, 1, 8)), "numbers stay numbers"
+
+
+def test_units_and_a_weak_fit_s_status_stand_in_every_row(tmp_path):
+    fit = dataclasses.replace(prior_fit(NETWORK), status="warn", reasons=("chains too short",))
+    table = bf.sensitivities(fit, panel())
+    frame = pd.read_csv(bf.to_csv(table, tmp_path / "table.csv"))
+    assert list(frame["characteristic"]) == ["x1", "x2", "x3"]
+    assert set(frame["units"]) == {"decimal per period per unit of the prepared characteristic"}
+    assert set(frame["status"]) == {"warn"}
+    for name in table.data_vars:
+        np.testing.assert_allclose(frame[name], table[name], rtol=1e-12)
+
+
+def test_forecasts_are_one_row_a_stock_and_month_of_the_universe(tmp_path):
+    forecasts = bf.expected_returns(prior_fit(NETWORK), panel())
+    frame = pd.read_csv(bf.to_csv(forecasts, tmp_path / "forecasts.csv"), parse_dates=["time"])
+    assert len(frame) == int(panel().data["in_universe"].sum())
+    row = frame.iloc[100]
+    assert row["mean"] == pytest.approx(float(forecasts["mean"].sel(time=row["time"], asset=row["asset"])))
