@@ -68,10 +68,14 @@ FAMILIES = {
 
 # The coverage study: slopes of every month differ, one product is planted.
 INTERACTION = 0.04  # decimal per month, of the first two characteristics
-ECONOMY = dict(
-    n_months=40, n_assets=30, n_characteristics=N_CHARACTERISTICS, slope_sd=0.03, interactions={(0, 1): INTERACTION},
-    noise_sd=0.05,
-)  # fmt: skip
+ECONOMY: dict[str, Any] = {
+    "n_months": 40,
+    "n_assets": 30,
+    "n_characteristics": N_CHARACTERISTICS,
+    "slope_sd": 0.03,
+    "interactions": {(0, 1): INTERACTION},
+    "noise_sd": 0.05,
+}
 SLOPE_PRIOR_SD = 0.01
 COVERAGE_SETTINGS = NUTS(warmup=250, draws=200, chains=2, max_tree_depth=7)
 POOLINGS = ("partial", "full")
@@ -175,9 +179,7 @@ def calibration_chunk(family: Family, chunk: int, size: int) -> dict[str, np.nda
         arrays = stack([design(family, 10_000 * family.seed + chunk * size + i) for i in range(size)], double)
         prior_key, data_key, fit_key = jax.random.split(jax.random.key(1000 * family.seed + chunk), 3)
         truth = jax.jit(jax.vmap(partial(draw_prior, model)))(jax.random.split(prior_key, size), arrays)
-        simulated = jax.jit(jax.vmap(partial(simulate_returns, model)))(
-            jax.random.split(data_key, size), truth, arrays
-        )
+        simulated = jax.jit(jax.vmap(partial(simulate_returns, model)))(jax.random.split(data_key, size), truth, arrays)
         arrays = arrays._replace(returns=np.asarray(simulated))
         sets = [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(size)]
         data = stack([model.data(one) for one in sets], double)
@@ -232,7 +234,7 @@ def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]
         "error": flat.mean(axis=1) - truth,
         "first": np.median(ranks, axis=1).argmin(axis=1) == 0,
         "interaction": planted.mean(axis=1),
-        "inside_interaction": (low <= INTERACTION) & (INTERACTION <= high),
+        "inside_interaction": (low <= INTERACTION) & (high >= INTERACTION),
         "diverging": draws.statistics["diverging"].sum(axis=(1, 2)),
         "steps": draws.statistics["n_steps"].mean(),
         "rhat": np.max(rhat, axis=1),
@@ -259,7 +261,9 @@ def chunks(name: str, make: Callable[[int, int], dict[str, np.ndarray]], fits: i
         beside = path.with_suffix(".tmp.npz")
         np.savez(beside, **result, seconds=seconds)
         beside.replace(path)
-        print(f"{name}: chunk {chunk} of {size} fits in {seconds:.0f} s, {result['steps']:.0f} steps a draw", flush=True)
+        print(
+            f"{name}: chunk {chunk} of {size} fits in {seconds:.0f} s, {result['steps']:.0f} steps a draw", flush=True
+        )
 
 
 def collected(name: str, size: int) -> dict[str, np.ndarray] | None:

@@ -171,7 +171,15 @@ def page(results: dict[str, Any]) -> str:
             ]
             for k, feature in enumerate(run["features"])
         ]
-        header = ["slope", "posterior mean", "Fama-MacBeth", "posterior sd", "FM error", "pooled error", "sd / FM error"]
+        header = [
+            "slope",
+            "posterior mean",
+            "Fama-MacBeth",
+            "posterior sd",
+            "FM error",
+            "pooled error",
+            "sd / FM error",
+        ]
         reasons = "".join(f"\n- {reason}" for reason in run["reasons"])
         details.append(
             f"## {key}\n\n{line(run['provenance'])}\n\nBasis points per month per unit of the rank in [-1, 1]."
@@ -210,7 +218,9 @@ def main() -> None:
     for name in given.cases:
         run = measure(name, given.draws)
         ratio = np.array(run["sd"]) / run["fama_macbeth_error"]
-        print(f"{name}: {run['seconds']:.0f} s, {run['status']} {run['reasons']}, ratios {np.round(ratio, 2)}", flush=True)
+        print(
+            f"{name}: {run['seconds']:.0f} s, {run['status']} {run['reasons']}, ratios {np.round(ratio, 2)}", flush=True
+        )
         results = load(RESULTS) | {f"{name}, {version}": run}
         store(RESULTS, results)
         given.page.write_text(page(results))

@@ -48,6 +48,7 @@ def diagnose_functions(functions: xr.Dataset) -> pd.DataFrame:
     for name, variable in functions.data_vars.items():
         values = np.asarray(variable.transpose("chain", "draw", ...), dtype=float)
         values = values.reshape(*values.shape[:2], -1)
+        values = np.where(np.isfinite(values), values, np.nan)  # ranks would hide an infinite draw
         axes = {"chain_axis": 0, "draw_axis": 1}
         rhat = array_stats.rhat(values, **axes)
         bulk = array_stats.ess(values, method="bulk", **axes)

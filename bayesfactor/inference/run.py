@@ -66,7 +66,7 @@ def fit(
     """
     panel = _usable(panel)
     arrays = panel.arrays()
-    model.check(arrays)
+    model.check(arrays, panel.times)
     data = model.data(arrays)
     double = _double(inference, reduced=not isinstance(data, PanelArrays))
     data = jax.tree.map(lambda leaf: _cast(leaf, double), data)

@@ -17,13 +17,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesfactor import inference, models
 from bayesfactor.errors import CorruptResultError, DataError
 from bayesfactor.inference.result import Fit
+from bayesfactor.inference.settings import NUTS, Exact
+from bayesfactor.models import FundamentalFactorModel
 
 SCHEMA = 1
 MARK = b"bayesfactor:sha256:"
 TRAILER = len(MARK) + 64
+# Only these are ever made from a file.
+MODELS = {"FundamentalFactorModel": FundamentalFactorModel}
+INFERENCE = {"NUTS": NUTS, "Exact": Exact}
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -92,8 +96,8 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         )
     tree.attrs = {}
     return Fit(
-        model=_rebuild(json.loads(attrs["model"]), models, network, path),
-        inference=_rebuild(json.loads(attrs["inference"]), inference, None, path),
+        model=_rebuild(json.loads(attrs["model"]), MODELS, network, path),
+        inference=_rebuild(json.loads(attrs["inference"]), INFERENCE, None, path),
         tree=tree,
         status=str(attrs["status"]),
         reasons=tuple(json.loads(attrs["reasons"])),
@@ -150,15 +154,14 @@ def _settings(instance: Any) -> dict[str, Any]:
     return {"class": type(instance).__name__, **fields}
 
 
-def _rebuild(settings: dict[str, Any], home: Any, network: Any, path: Path) -> Any:
+def _rebuild(settings: dict[str, Any], known: dict[str, Any], network: Any, path: Path) -> Any:
     name = settings.pop("class")
-    if name not in home.__all__:
+    if name not in known:
         raise CorruptResultError(
             f"{path} holds a {name}, which this version of bayesfactor does not know. A fit of your own "
             "model keeps its "
             "draws: open them with xarray.open_datatree."
         )
-    kind = getattr(home, name)
     if settings.get("network") is not None:
         if network is None:
             raise DataError(
@@ -170,4 +173,7 @@ def _rebuild(settings: dict[str, Any], home: Any, network: Any, path: Path) -> A
         key: float("inf") if value == "inf" else tuple(value) if isinstance(value, list) else value
         for key, value in settings.items()
     }
-    return kind(**values)
+    try:
+        return known[name](**values)
+    except (TypeError, ValueError) as error:
+        raise CorruptResultError(f"{path} holds settings that {name} does not take: {error}") from error

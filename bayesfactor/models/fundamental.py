@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 from jax import Array
 from numpyro.contrib.module import random_eqx_module
 from numpyro.handlers import reparam
@@ -66,7 +67,7 @@ class MonthStatistics(NamedTuple):
     periods_per_year: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FundamentalFactorModel:
     """Expected returns from characteristics: a network or a linear map, its slopes varying by month.
 
@@ -135,6 +136,15 @@ class FundamentalFactorModel:
                 "network is not identified without a prior."
             )
 
+    def __repr__(self) -> str:
+        """Class and `hidden`, and whatever differs from the defaults."""
+        told = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.name == "hidden" or getattr(self, field.name) != field.default
+        ]
+        return f"FundamentalFactorModel({', '.join(told)})"
+
     # ------------------------------------------------------------------ what the model is
 
     @property
@@ -175,9 +185,11 @@ class FundamentalFactorModel:
 
     def is_internal(self, site: str) -> bool:
         """Whether a site only serves the sampler's geometry and is not kept in a result."""
+        if site.startswith(f"{NETWORK}."):  # the leaves of a network may have any name
+            return site.startswith(f"{NETWORK}.{NETWORK}.")
         return site.endswith(("_decentered", "_base", "_relative", "_flat", "_correlation", "_factor", "_excess"))
 
-    def check(self, arrays: PanelArrays) -> None:
+    def check(self, arrays: PanelArrays, times: pd.DatetimeIndex) -> None:
         """Refuse or warn of a panel whose months are too small for the model.
 
         Raises
@@ -192,10 +204,10 @@ class FundamentalFactorModel:
         if not small.size:
             return
         share = small.size / len(arrays.observed)
+        months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
         text = (
-            f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): "
-            f"{share:.0%} of the months have fewer, the first at positions "
-            f"{first_three(small.tolist())}. Drop characteristics, or use pooling='full'."
+            f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): {share:.0%} of "
+            f"the months have fewer: {months}. Drop characteristics, or use pooling='full'."
         )
         if share > 0.05:
             raise DataError(text)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from bayesfactor.errors import UnsupportedQuantityError
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.quantities.draws import (
@@ -137,6 +138,11 @@ def interactions(
     names = np.array(fit.characteristics)
     values = draws["value"][..., first, second]
     rms = np.sqrt(np.maximum(draws["square"][..., first, second], 0.0))
+    if not rms.any():
+        raise UnsupportedQuantityError(
+            "every second derivative is exactly zero: the network is piecewise linear (ReLU?) or has one input. Use a "
+            "smooth activation such as tanh or softplus."
+        )
     pairs = {
         "characteristic": ("pair", names[first]),
         "characteristic_2": ("pair", names[second]),

@@ -15,6 +15,7 @@ from bayesfactor.errors import AlignmentError, DataError
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel, PanelArrays
 
+DRAW = "draw number"  # stands beside the parameters of a draw, for what needs its own random numbers
 MEMORY_MIB = 512  # default bound on the working arrays of a quantity
 
 
@@ -60,6 +61,7 @@ def over_draws(
     with jax.enable_x64(is_double(fit)):
         dtype = np.float64 if is_double(fit) else np.float32
         params = {name: jnp.asarray(value, dtype) for name, value in fit.parameters().items()}
+        params[DRAW] = jnp.arange(fit.shape[0] * fit.shape[1])
         given = jax.tree.map(
             lambda leaf: jnp.asarray(leaf, dtype if np.asarray(leaf).dtype.kind == "f" else None), arguments
         )

@@ -34,7 +34,8 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     for name in ("units", "status"):
         if name in dataset.attrs:
             frame[name] = dataset.attrs[name]
-    frame.rename(columns=_escaped).to_csv(path, index=False)
+    # With CRLF line ends (RFC 4180) text that holds a bare carriage return is quoted and cannot start a row.
+    frame.rename(columns=_escaped).to_csv(path, index=False, lineterminator="\r\n")
     return path
 
 

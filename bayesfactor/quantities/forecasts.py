@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -13,6 +12,7 @@ from bayesfactor.components.month import marginal_log_density, predictive_varian
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
+    DRAW,
     MEMORY_MIB,
     aligned_arrays,
     bands,
@@ -60,8 +60,11 @@ def expected_returns(
     n_draws, n_slots = fit.shape[0] * fit.shape[1], used.shape[1]
 
     def one_draw(params: Any, z: jax.Array) -> Any:
-        laws = jax.lax.map(lambda rows: fit.model.month_law(params, rows), z)
-        return laws.mean, jnp.sum(jax.vmap(predictive_variance)(laws)[None], axis=0)
+        def one_month(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+            law = fit.model.month_law(params, rows)
+            return law.mean, predictive_variance(law)
+
+        return jax.lax.map(one_month, z)
 
     width = max([arrays.characteristics.shape[-1], *getattr(fit.model, "hidden", ())]) + 2
     parts: list[dict[str, np.ndarray]] = []
@@ -110,9 +113,11 @@ def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: f
     keys = np.arange(kept.sum())
 
     def one_draw(params: Any, z: jax.Array, r: jax.Array, seen: jax.Array, months: jax.Array) -> jax.Array:
+        draw_key = jax.random.fold_in(jax.random.key(seed), params[DRAW])  # errors must average out over draws
+
         def one_month(month: Any) -> jax.Array:
             z, r, seen, number = month
-            key = jax.random.fold_in(jax.random.key(seed), number)
+            key = jax.random.fold_in(draw_key, number)
             return marginal_log_density(fit.model.month_law(params, z), r, seen, key)
 
         return jax.lax.map(one_month, (z, r, seen, months))

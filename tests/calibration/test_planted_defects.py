@@ -1,7 +1,7 @@
 """Planted defects: every mutant of the package must fail a check that the package itself passes.
 
-A check compares with something computed here by another road: dense covariances, quadrature, finite differences,
-Kronecker-free algebra in NumPy. A mutant is one edit, made by monkeypatching. `MUTANTS` names the check that catches
+A check compares with something computed here by another road: dense covariances, quadrature, finite
+differences, parameters and features made in NumPy. A mutant is one edit, made by monkeypatching. `MUTANTS` names the check that catches
 each, so that a check that goes blind is noticed.
 """
 
@@ -63,19 +63,42 @@ def ragged() -> PanelArrays:
     )
 
 
-def trace_of(model: Any, arrays: PanelArrays, given: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    """One prior draw of all sites, some of them given."""
-    program = handlers.seed(handlers.substitute(model, given or {}), jax.random.key(3))
-    sites = handlers.trace(program).get_trace(model.data(arrays))
-    return {name: np.asarray(site["value"]) for name, site in sites.items() if not site.get("is_observed")}
+def parameters(model: Any, seed: int = 3) -> dict[str, np.ndarray]:
+    """One draw of the parameters, made here and not by the package."""
+    rng = np.random.default_rng(seed)
+    n_features = 1 + (N_CHARACTERISTICS if model.linear else model.hidden[0])
+    correlation = np.corrcoef(rng.standard_normal((n_features, 3 * n_features)))
+    params = {
+        "slope_mean": 0.02 * rng.standard_normal(n_features),
+        "slope_scale": rng.uniform(0.02, 0.06, n_features),
+        "slope_correlation_root": np.linalg.cholesky(correlation),
+        "noise_level": np.asarray(RETURN_SCALE),
+        "noise_variation": np.asarray(0.4),
+        "noise_scale": RETURN_SCALE * np.exp(0.4 * rng.standard_normal(N_MONTHS)),
+    }
+    if model.linear:
+        return params
+    weights = {"weight": rng.standard_normal((model.hidden[0], N_CHARACTERISTICS)), "bias": rng.standard_normal(4)}
+    return params | {f"network.layers[0].{name}": value for name, value in weights.items()}
+
+
+def drawn(arrays: PanelArrays, given: dict[str, Any], names: tuple[str, ...], n_draws: int) -> dict[str, np.ndarray]:
+    """Prior draws (draw, ...) of sites of the linear model, some base variables given."""
+    program = handlers.substitute(LINEAR, given)
+    data = LINEAR.data(arrays)
+
+    def one(key: jax.Array) -> dict[str, jax.Array]:
+        sites = handlers.trace(handlers.seed(program, key)).get_trace(data)
+        return {name: sites[name]["value"] for name in names}
+
+    values = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(2), n_draws))
+    return {name: np.asarray(value) for name, value in values.items()}
 
 
 def features_by_hand(model: Any, params: dict[str, np.ndarray], z: np.ndarray) -> np.ndarray:
     parts = [np.ones((len(z), 1))]
     if model.linear:
         return np.concatenate([*parts, z], axis=1)
-    if model.skip:
-        parts.append(z)
     weight, bias = params["network.layers[0].weight"], params["network.layers[0].bias"]
     return np.concatenate([*parts, np.tanh(z @ weight.T + bias)], axis=1)
 
@@ -89,11 +112,11 @@ def covariance_by_hand(params: dict[str, np.ndarray], features: np.ndarray) -> n
 def small_law() -> tuple[month.MonthLaw, np.ndarray, np.ndarray]:
     """A law with correlated shocks and its dense mean and covariance at the typical noise level."""
     arrays = ragged()
-    params = trace_of(LINEAR, arrays)
+    params = parameters(LINEAR)
     z = arrays.characteristics[0]
     features = features_by_hand(LINEAR, params, z)
     common = covariance_by_hand(params, features)
-    law = LINEAR.month_law(params, jnp.asarray(z))
+    law = LINEAR.month_law(jax.tree.map(jnp.asarray, params), jnp.asarray(z))
     return law, features @ params["slope_mean"], common + params["noise_level"] ** 2 * np.eye(len(z))
 
 
@@ -103,7 +126,7 @@ def small_law() -> tuple[month.MonthLaw, np.ndarray, np.ndarray]:
 def check_density(model: Any) -> None:
     """Log likelihood of the panel = sum over months of dense multivariate normals of the observed returns."""
     arrays = ragged()
-    params = trace_of(model, arrays)
+    params = parameters(model)
     expected = 0.0
     for t in range(N_MONTHS):
         seen = arrays.observed[t]
@@ -112,7 +135,7 @@ def check_density(model: Any) -> None:
         expected += stats.multivariate_normal.logpdf(
             arrays.returns[t][seen], features @ params["slope_mean"], covariance
         )
-    found = float(model.log_likelihood(params, model.data(arrays)))
+    found = float(jax.jit(lambda given: model.log_likelihood(given, model.data(arrays)))(params))
     assert found == pytest.approx(expected, abs=1e-7)
 
 
@@ -127,9 +150,10 @@ def check_law_density() -> None:
 def check_density_gradient() -> None:
     """The hand-written derivative of the density against central differences."""
     arrays = ragged()
-    params = trace_of(LINEAR, arrays)
+    params = parameters(LINEAR)
     data = LINEAR.data(arrays)
 
+    @jax.jit
     def at(scale: Any) -> Any:
         return LINEAR.log_likelihood(params | {"slope_scale": scale}, data)
 
@@ -138,7 +162,9 @@ def check_density_gradient() -> None:
         (at(params["slope_scale"] + step * unit) - at(params["slope_scale"] - step * unit)) / (2 * step)
         for unit in np.eye(len(params["slope_scale"]))
     ]
-    np.testing.assert_allclose(jax.grad(at)(jnp.asarray(params["slope_scale"])), numerical, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(at))(jnp.asarray(params["slope_scale"])), numerical, rtol=1e-5, atol=1e-4
+    )
 
 
 def check_conditional_shocks() -> None:
@@ -148,7 +174,7 @@ def check_conditional_shocks() -> None:
     seen = arrays.observed[0]
     low_rank = np.asarray(law.loadings @ law.root)[seen]
     gain = low_rank.T @ np.linalg.inv(covariance[np.ix_(seen, seen)])
-    found, factor = month.conditional_shocks(law, arrays.returns[0], seen)
+    found, factor = jax.jit(lambda r: month.conditional_shocks(law, r, seen))(arrays.returns[0])
     np.testing.assert_allclose(found, gain @ (arrays.returns[0] - mean)[seen], atol=TOLERANCE)
     expected = np.eye(len(found)) - gain @ low_rank
     np.testing.assert_allclose(factor @ factor.T, expected, atol=TOLERANCE)
@@ -169,7 +195,8 @@ def check_new_month_density() -> None:
         )
 
     expected = np.log(integrate.quad(integrand, -9, 9, epsabs=0, epsrel=1e-10)[0])
-    found = float(month.marginal_log_density(law, arrays.returns[0], seen, jax.random.key(0)))
+    density = jax.jit(lambda r: month.marginal_log_density(law, r, seen, jax.random.key(0)))
+    found = float(density(arrays.returns[0]))
     assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -185,7 +212,8 @@ def check_simulation() -> None:
     law, mean, covariance = small_law()
     law = law._replace(log_scale_sd=0.0)
     n = 40_000
-    draws = np.asarray(jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(1), n)))
+    simulated = jax.jit(jax.vmap(lambda key: month.simulate(key, law)))
+    draws = np.asarray(simulated(jax.random.split(jax.random.key(1), n)))
     error = np.sqrt(np.diag(covariance) / n)
     assert np.all(np.abs(draws.mean(axis=0) - mean) < 5.5 * error)
     variance = np.diag(covariance)
@@ -204,11 +232,10 @@ def check_scales_in_finance_units(periods_per_year: float = 12.0) -> None:
         "noise_relative": jnp.asarray(0.25),
         "noise_variation_relative": jnp.asarray(2.0),
     }
-    found = trace_of(LINEAR, arrays, given)
+    names = ("slope_mean", "slope_scale", "noise_level", "noise_variation")
+    found = {name: value[0] for name, value in drawn(arrays, given, names, 1).items()}
     np.testing.assert_allclose(found["slope_mean"], months * np.array([0.02, 0.01, 0.01, 0.01]), rtol=1e-9)
-    np.testing.assert_allclose(
-        found["slope_scale"], np.sqrt(months) * np.array([0.05, 0.02, 0.02, 0.02]), rtol=1e-9
-    )
+    np.testing.assert_allclose(found["slope_scale"], np.sqrt(months) * np.array([0.05, 0.02, 0.02, 0.02]), rtol=1e-9)
     assert found["noise_level"] == pytest.approx(RETURN_SCALE * np.exp(0.25))
     assert found["noise_variation"] == pytest.approx(0.6)
 
@@ -217,14 +244,7 @@ def check_noise_levels_of_months() -> None:
     """log sigma_t is normal around the level with sd `noise_variation`, however it is centred for the sampler."""
     arrays = ragged()
     given = {"noise_relative": jnp.asarray(0.25), "noise_variation_relative": jnp.asarray(1.0)}
-    program = handlers.substitute(LINEAR, given)
-    data = LINEAR.data(arrays)
-
-    def log_levels(key: jax.Array) -> jax.Array:
-        sites = handlers.trace(handlers.seed(program, key)).get_trace(data)
-        return jnp.log(sites["noise_scale"]["value"])
-
-    draws = np.asarray(jax.jit(jax.vmap(log_levels))(jax.random.split(jax.random.key(2), 4_000)))
+    draws = np.log(drawn(arrays, given, ("noise_scale",), 4_000)["noise_scale"])
     n = draws.size
     assert abs(draws.mean() - np.log(RETURN_SCALE) - 0.25) < 5.5 * 0.3 / np.sqrt(n)
     assert abs(draws.std() / 0.3 - 1) < 5.5 / np.sqrt(2 * n)
@@ -238,7 +258,7 @@ def check_sensitivities() -> None:
     data = economy.panel.data.assign(in_universe=(("time", "asset"), universe)).drop_vars("observed")
     panel = replace(economy.panel, data=data)
     arrays = panel.arrays()
-    params = trace_of(NETWORK, arrays)
+    params = parameters(NETWORK)
     fit = stub_fit(NETWORK, params, panel)
     found = derivatives.sensitivities(fit, panel)["mean"].values
 
@@ -255,7 +275,7 @@ def check_sensitivities() -> None:
 def check_interactions() -> None:
     """Sums of second derivatives = central differences of second order."""
     arrays = ragged()
-    params = trace_of(NETWORK, arrays)
+    params = parameters(NETWORK)
     z, step = arrays.characteristics[0], 1e-4
 
     def response(z: np.ndarray) -> np.ndarray:
@@ -264,22 +284,24 @@ def check_interactions() -> None:
     unit = step * np.eye(N_CHARACTERISTICS)
     expected = [
         [
-            np.sum(response(z + a + b) - response(z + a - b) - response(z - a + b) + response(z - a - b)) / (4 * step**2)
+            np.sum(response(z + a + b) - response(z + a - b) - response(z - a + b) + response(z - a - b))
+            / (4 * step**2)
             for b in unit
         ]
         for a in unit
     ]
     weights = jnp.ones(N_SLOTS)
-    found = NETWORK.hessian_sums(params, jnp.asarray(z), weights).value
+    found = jax.jit(lambda rows: NETWORK.hessian_sums(params, rows, weights).value)(jnp.asarray(z))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def check_timing() -> None:
     """The return of month t meets the characteristic known at the end of t - 1, under both conventions."""
     dates = pd.date_range("2001-01-31", periods=6, freq="ME")
+    earned = np.array([0.01, -0.03, 0.04, -0.02, 0.03, -0.04, 0.02])  # of every stock, month by month
     assets = [f"A{i}" for i in range(5)]
     rows = [
-        {"date": date, "asset": asset, "x": 100.0 * t + (7 * i + 3 * t) % 5, "own": 0.001 * t, "next": 0.001 * (t + 1)}
+        {"date": date, "asset": asset, "x": 100.0 * t + (i + 3 * t) % 5, "own": earned[t], "next": earned[t + 1]}
         for t, date in enumerate(dates)
         for i, asset in enumerate(assets)
     ]
@@ -291,7 +313,7 @@ def check_timing() -> None:
         for t in range(1, 6):
             at = panel.data.sel(time=dates[t])
             assert np.all(at.characteristics.values // 100 == t - 1)
-            np.testing.assert_allclose(at.returns, 0.001 * t)
+            np.testing.assert_allclose(at.returns, earned[t])
 
 
 def stub_fit(model: Any, params: dict[str, np.ndarray], panel: Any) -> Any:
@@ -467,13 +489,9 @@ def variation_by_month_not_root() -> Any:
     return fundamental, "jnp", Altered(jnp, sqrt=lambda x: x)
 
 
-def month_noise_twice_as_wide() -> Any:
-    original = fundamental._noise_centring
-
-    def mutant(data: Any, count: Any) -> Any:
-        return original(data, count) * 0.0 + 2.0
-
-    return fundamental, "_noise_centring", mutant
+def normal_priors_times_1_5() -> Any:
+    normal = fundamental.dist.Normal
+    return fundamental, "dist", Altered(fundamental.dist, Normal=lambda loc, scale: normal(loc, 1.5 * scale))
 
 
 def row_weights() -> Any:
@@ -577,7 +595,7 @@ MUTANTS: dict[str, tuple[Callable[[], Any], str]] = {
     "prior scale of slopes x 1.5": (slope_prior_times_1_5, "scales_monthly"),
     "prior scale of monthly variation x 1.5": (variation_prior_times_1_5, "scales_monthly"),
     "weekly variation scaled by time, not its root": (variation_by_month_not_root, "scales_weekly"),
-    "month noise levels with a wrong centring": (month_noise_twice_as_wide, "noise_levels_of_months"),
+    "every normal prior x 1.5": (normal_priors_times_1_5, "noise_levels_of_months"),
     "sensitivities averaged by rows, not months": (row_weights, "sensitivities"),
     "activation's slope forgotten": (activation_slope_forgotten, "sensitivities"),
     "sign of the curvature": (curvature_sign, "interactions"),

@@ -53,9 +53,7 @@ def with_few_returns(months):
 
 
 def test_a_month_with_fewer_stocks_than_slopes_warns_and_names_it():
-    with pytest.warns(
-        DataWarning, match=r"as the model has slopes \(4\).*positions 0 \(1 in all"
-    ):
+    with pytest.warns(DataWarning, match=r"as the model has slopes \(4\).*positions 0 \(1 in all"):
         LINEAR.check(with_few_returns(1))
 
 
