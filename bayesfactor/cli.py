@@ -21,6 +21,7 @@ from bayesfactor.errors import (
     ComparisonWarning,
     ConvergenceWarning,
     DataError,
+    DataWarning,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class Units(StrEnum):
     percent = "percent"
 
 
+class Frequency(StrEnum):
+    """Periods of the panel."""
+
+    monthly = "monthly"
+    weekly = "weekly"
+    daily = "daily"
+
+
 class Missing(StrEnum):
     """What preparation does with missing cells."""
 
@@ -101,6 +110,7 @@ class Missing(StrEnum):
 
 
 READING = "How to read DATA"
+AFTER_READING = ("covered", "largest", "rank")  # fields of Reading that `read_frame` does not take
 
 
 def _reading(*names: str, words: str) -> Any:
@@ -133,14 +143,48 @@ class Reading:
         str | None, _reading("--available", words="Column of publication dates, in place of --lag.")
     ] = None
     size: Annotated[str | None, _reading("--size", words="Column of size.")] = None
+    group: Annotated[str | None, _reading("--group", words="Column of group, for example sector.")] = None
+    frequency: Annotated[Frequency | None, _reading("--frequency", words="Periods; told from the dates if absent.")] = (
+        None
+    )
     missing: Annotated[Missing | None, _reading("--missing", words="Missing cells; the median if absent.")] = None
+    covered: Annotated[
+        float | None,
+        typer.Option(
+            "--covered",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Keep assets with this share of characteristics present, before ranking.",
+            rich_help_panel=READING,
+            show_default=False,
+        ),
+    ] = None
+    largest: Annotated[
+        int | None,
+        typer.Option(
+            "--largest",
+            metavar="N",
+            min=1,
+            help="Keep the N largest assets of each period (of those --covered), before ranking.",
+            rich_help_panel=READING,
+            show_default=False,
+        ),
+    ] = None
     rank: Annotated[
         bool,
         _reading("--rank/--standardise", words="Prepare by ranks to [-1, 1] (the default), or z-scores."),
     ] = True
 
     def raw(self, data: str) -> Panel:
-        """The panel before preparation."""
+        """The panel before preparation, its universe narrowed as asked."""
+        panel = self._read(data)
+        if self.covered is not None:
+            panel = panel.covered(self.covered)
+        return panel if self.largest is None else panel.largest(self.largest)
+
+    def _read(self, data: str) -> Panel:
+        """What `read_frame` makes of a file, or the embedded panel."""
         from bayesfactor.panel import datasets, read_frame
 
         said = self._said()
@@ -170,7 +214,7 @@ class Reading:
         said = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "rank" and getattr(self, field.name) is not None
+            if field.name not in AFTER_READING and getattr(self, field.name) is not None
         }
         said = {name: value.value if isinstance(value, StrEnum) else value for name, value in said.items()}
         if "characteristics" in said:
@@ -368,13 +412,22 @@ def interactions(
 @app.command()
 @reads_data
 def forecast(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: Csv = None) -> None:
-    """Expected returns of the live periods of DATA, those that have no returns yet."""
+    """Expected returns of the live periods of DATA: after the training window, without returns yet."""
     import bayesfactor as bf
+    from bayesfactor.errors import EmptyWindowError
     from bayesfactor.inference.storage import load
-    from bayesfactor.report import terminal
+    from bayesfactor.report import later_months, terminal
 
-    result = load(fit)
-    expected = bf.expected_returns(result, reading.panel(data).live, prob=prob)
+    result, panel = load(fit), reading.panel(data)
+    _warn_of_other_data(result, panel)
+    _, live = later_months(panel, result)
+    if live is None:
+        raise EmptyWindowError(
+            f"a forecast needs periods without returns after {result.train_times[-1]:%Y-%m-%d}, the last one "
+            f"learned from: DATA has none up to {panel.times[-1]:%Y-%m-%d}. Usually the rows of the last date are "
+            "missing: they have characteristics, and no returns yet."
+        )
+    expected = bf.expected_returns(result, live, prob=prob)
     terminal.print_forecast(console, fit.stem, expected)
     _write_csv(expected, csv)
 
@@ -385,11 +438,15 @@ def compare(fits: FitFiles, data: DataOption, reading: Reading) -> None:
     """Which of several fits predicts the later periods of DATA better, by month."""
     from bayesfactor.errors import EmptyWindowError
     from bayesfactor.evaluation.compare import compare as compared
-    from bayesfactor.report import later_months, terminal
+    from bayesfactor.report import later_months, require_training_data, terminal
 
     loaded = _load_all(fits)
     last = max(loaded.values(), key=lambda one: one.train_times[-1])
-    test, _ = later_months(reading.panel(data), last)
+    panel = reading.panel(data)
+    for one in {one.panel_fingerprint: one for one in loaded.values()}.values():
+        if _holds_training_window(one, panel):
+            require_training_data(one, panel)
+    test, _ = later_months(panel, last)
     if test is None:
         raise EmptyWindowError(
             f"a comparison needs periods with returns after {last.train_times[-1]:%Y-%m-%d}, the last one "
@@ -462,12 +519,36 @@ def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loaded(path: Path, panel: Panel) -> tuple[Fit, Panel]:
-    """A saved fit, and the months of a panel that it learned from."""
+    """A saved fit, and the months of a panel that it learned from; a warning where they differ."""
     from bayesfactor.inference.storage import load
-    from bayesfactor.report import training_window
+    from bayesfactor.report import different_training_data, training_window
 
     fit = load(path)
-    return fit, training_window(fit, panel)
+    train = training_window(fit, panel)
+    if different := different_training_data(fit, train):
+        warnings.warn(different, DataWarning, stacklevel=2)
+    return fit, train
+
+
+def _holds_training_window(fit: Fit, panel: Panel) -> bool:
+    """Whether the months learned from are in the panel; a warning where they are not, as nothing can be checked."""
+    lacking = fit.train_times.difference(panel.times)
+    if len(lacking):
+        warnings.warn(
+            f"DATA lacks {len(lacking)} of the {len(fit.train_times)} periods the fit learned from, so it cannot be "
+            "checked that it was read as the fit's data were: same returns, units, lag and characteristics.",
+            DataWarning,
+            stacklevel=2,
+        )
+    return not len(lacking)
+
+
+def _warn_of_other_data(fit: Fit, panel: Panel) -> None:
+    """A warning where the panel is not, or cannot be shown to be, what the fit learned from."""
+    from bayesfactor.report import different_training_data, training_window
+
+    if _holds_training_window(fit, panel) and (different := different_training_data(fit, training_window(fit, panel))):
+        warnings.warn(different, DataWarning, stacklevel=2)
 
 
 def _load_all(paths: list[Path]) -> dict[str, Fit]:

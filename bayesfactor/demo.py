@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesfactor.inference import Fit
+    from bayesfactor.panel import Panel
     from bayesfactor.report import Findings
 
 # All settings of the demo. Ten characteristics of the 27 and a small network keep it within minutes on two cores.
@@ -56,19 +60,21 @@ def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0)
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     console.rule("1  The data")
-    panel = bf.datasets.us_equities().sel(characteristic=CHARACTERISTICS)
+    panel, _ = training_panel()
     console.print(Text(repr(panel)))
     console.print(Text(ATTRIBUTION, style="dim"))
-    train, _ = panel.split(panel.times[TRAIN_MONTHS])
 
     console.rule(f"2  Two models on the first {TRAIN_MONTHS} months")
+    console.print(f"{' and '.join(MODELS)}: sampling by NUTS, one process each ...")
+    sampler = QUICK_SAMPLER if quick else SAMPLER
     fits: dict[str, Fit] = {}
-    for name, settings in MODELS.items():
-        console.print(f"{name}: sampling by NUTS ...")
-        sampler = bf.NUTS(**(QUICK_SAMPLER if quick else SAMPLER))
-        fits[name] = bf.fit(bf.FundamentalFactorModel(**settings), train, sampler, seed=seed)
-        fits[name].save(out / f"{name}.nc")
-        terminal.print_fit(console, name, fits[name])
+    with ProcessPoolExecutor(len(MODELS), mp_context=get_context("spawn")) as pool:
+        running = {
+            name: pool.submit(_fit, settings, sampler, seed, out / f"{name}.nc") for name, settings in MODELS.items()
+        }
+        for name, saved in running.items():
+            fits[name] = bf.load(saved.result())
+            terminal.print_fit(console, name, fits[name])
     if quick:
         console.print(
             "--quick takes few draws: the bands below show the form of an answer, not an answer.",
@@ -98,6 +104,31 @@ def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0)
     minutes = (time.perf_counter() - began) / 60
     console.print(f"Done in {minutes:.1f} minutes. Open {report}; forecasts.csv, fits and figures are beside it.")
     return report
+
+
+def training_panel() -> tuple[Panel, Panel]:
+    """The demo's panel, whole and its first `TRAIN_MONTHS` months.
+
+    Returns
+    -------
+    Both panels, prepared.
+    """
+    import bayesfactor as bf
+
+    panel = bf.datasets.us_equities().sel(characteristic=CHARACTERISTICS)
+    train, _ = panel.split(panel.times[TRAIN_MONTHS])
+    return panel, train
+
+
+def _fit(settings: dict[str, Any], sampler: dict[str, Any], seed: int, path: Path) -> Path:
+    """Fit one model of the demo in a process of its own; a file is all that crosses the processes."""
+    import bayesfactor as bf
+
+    _, train = training_panel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bf.errors.ConvergenceWarning)  # the status is in the file and is printed
+        fit = bf.fit(bf.FundamentalFactorModel(**settings), train, bf.NUTS(**sampler), seed=seed, progress=False)
+    return fit.save(path)
 
 
 def ranked_forecasts(forecasts: Mapping[str, xr.Dataset]) -> xr.Dataset:

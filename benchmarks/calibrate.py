@@ -77,7 +77,7 @@ ECONOMY: dict[str, Any] = {
     "noise_sd": 0.05,
 }
 SLOPE_PRIOR_SD = 0.01
-COVERAGE_SETTINGS = NUTS(warmup=250, draws=200, chains=2, max_tree_depth=7)
+COVERAGE_SETTINGS = NUTS(warmup=200, draws=150, chains=2, max_tree_depth=6)
 POOLINGS = ("partial", "full")
 
 
@@ -328,8 +328,8 @@ def family_table(name: str, runs: dict[str, np.ndarray]) -> str:
             f"{N_CHARACTERISTICS} characteristics, one return in seven missing; NUTS {family.settings.chains} x "
             f"({family.settings.warmup} + {family.settings.draws}), ranks among {largest} thinned draws.",
             table(["quantity", "p of uniform ranks", f"{PROB:.0%} band covers", "passes"], rows),
-            f"Passes: p >= {limit:.4f} (family-wise {FAMILY_WISE:.0%} over {len(names)} quantities) and coverage within "
-            f"{low:.1%} to {high:.1%} (binomial, 99.9%). All fits count, converged or not: R-hat above 1.01 in "
+            f"Passes: p >= {limit:.4f} (family-wise {FAMILY_WISE:.0%} over {len(names)} quantities) and coverage "
+            f"within {low:.1%} to {high:.1%} (binomial, 99.9%). All fits count, converged or not: R-hat above 1.01 in "
             f"{bad[0]}, 1.05 in {bad[1]}, 1.1 in {bad[2]}; {int(np.sum(runs['diverging'] > 0))} with a divergence "
             f"({int(runs['diverging'].sum())} in all). {runs['seconds'].sum() / 60:.1f} minutes, "
             f"{runs['steps'].mean():.0f} gradients a draw.",
@@ -372,11 +372,11 @@ def coverage_table(size: int) -> str | None:
     return "\n\n".join(
         [
             "## Month-varying slopes and a planted interaction",
-            f"`simulate.economy`: {e['n_assets']} assets x {e['n_months']} months x {N_CHARACTERISTICS} characteristics, "
-            f"monthly sd of every slope {e['slope_sd']}, noise {e['noise_sd']}, average slopes drawn from N(0, "
-            f"{SLOPE_PRIOR_SD}^2), coefficient {INTERACTION} on the product of the first two (decimal per month). A "
-            "network with 3 tanh units, normal noise; the truth is not of the model's own form (linear plus a "
-            "product). The same economies for both poolings.",
+            f"`simulate.economy`: {e['n_assets']} assets x {e['n_months']} months x {N_CHARACTERISTICS} "
+            f"characteristics, monthly sd of every slope {e['slope_sd']}, noise {e['noise_sd']}, average slopes drawn "
+            f"from N(0, {SLOPE_PRIOR_SD}^2), coefficient {INTERACTION} on the product of the first two (decimal "
+            "per month). A network with 3 tanh units, normal noise; the truth is not of the model's own form "
+            "(linear plus a product). The same economies for both poolings.",
             table(header, rows),
             f"Binomial 99.9% interval of a true 90%: {note}. Ranks are by root mean square among 3 pairs.",
         ]
@@ -388,9 +388,9 @@ def page(size: int) -> str:
     parts = [
         "# Calibration",
         f"{line(provenance())}",
-        "Parameters are drawn from the prior, returns simulated from them, the model fitted by NUTS, and the truth ranked "
-        "among the draws: ranks are uniform when the density, the sampler and the quantities agree (Talts et al., "
-        "2018). Uniformity is judged by the whole ECDF at once.",
+        "Parameters are drawn from the prior, returns simulated from them, the model fitted by NUTS, and the truth "
+        "ranked among the draws: ranks are uniform when the density, the sampler and the quantities agree "
+        "(Talts et al., 2018). Uniformity is judged by the whole ECDF at once.",
     ]
     for name in FAMILIES:
         runs = collected(name, size)
@@ -399,7 +399,7 @@ def page(size: int) -> str:
     study = coverage_table(size)
     if study is not None:
         parts.append(study)
-    parts.append("Made by `python -m benchmarks.calibrate`.\n")
+    parts.append("Made by `python -m benchmarks.calibrate`, which goes on from the chunks that are there.\n")
     return "\n\n".join(parts)
 
 

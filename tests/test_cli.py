@@ -49,9 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     when = f"{panel_of(folder).times[16]:%Y-%m}"
     data = folder / "data.parquet"
     linear = call("fit", "linear", data, *READ, *FEW, "--before", when, "--out", folder / "linear.nc")
-    deep = call(
-        "fit", "deep", data, *READ, *FEW, "--hidden", "3", "--before", when, "--out", folder / "deep.nc"
-    )
+    deep = call("fit", "deep", data, *READ, *FEW, "--hidden", "3", "--before", when, "--out", folder / "deep.nc")
     assert "linear: " in linear.output
     assert "FundamentalFactorModel(hidden=(3,)" in deep.output
     return folder
@@ -120,9 +118,7 @@ def test_forecast_of_the_live_month(folder: Path) -> None:
 
 
 def test_compare_scores_the_months_after_training(folder: Path) -> None:
-    result = call(
-        "compare", folder / "linear.nc", folder / "deep.nc", "--data", folder / "data.parquet", *READ
-    )
+    result = call("compare", folder / "linear.nc", folder / "deep.nc", "--data", folder / "data.parquet", *READ)
     assert "INCONCLUSIVE" in result.output
     assert "6 months" in result.output
     assert "fewer than 24" in result.output
@@ -137,6 +133,91 @@ def test_report_writes_one_page(folder: Path) -> None:
     assert "<b>INCONCLUSIVE</b>" in page
     assert "Factor models of data" in page
     assert "CC BY-SA" not in page  # the attribution belongs to the embedded data only
+
+
+@pytest.fixture(scope="module")
+def other_data(folder: Path) -> dict[str, Path]:
+    """Copies of the file whose training months differ: characteristics negated, or returns 2% higher."""
+    frame = pd.read_parquet(folder / "data.parquet")
+    names = list(panel_of(folder).characteristics)
+    changed = {"negated": frame.assign(**{n: -frame[n] for n in names}), "raw": frame.assign(ret=frame["ret"] + 0.02)}
+    for name, data in {**changed, "copy": frame}.items():
+        data.to_parquet(folder / f"{name}.parquet")
+    return {name: folder / f"{name}.parquet" for name in (*changed, "copy")}
+
+
+@pytest.mark.parametrize("name", ["negated", "raw"])
+def test_other_data_are_refused_or_told(folder: Path, other_data: dict[str, Path], name: str) -> None:
+    fits, data = (folder / "linear.nc", folder / "deep.nc"), other_data[name]
+    out = folder / f"{name}.html"
+    for command in (("compare", *fits, "--data", data, *READ), ("report", *fits, "--data", data, *READ, "--out", out)):
+        message = " ".join(call(*command, code=2).stderr.split())
+        assert "AlignmentError: in the training months the panel must be what the fit learned from" in message
+        assert message.count("returns 'ret' over 'row', lag=1, decimal, excess") == 2  # both histories
+    assert not out.exists()
+    for told in ("sensitivities", "forecast"):
+        message = " ".join(call(told, fits[0], data, *READ).stderr.split())
+        assert message.count("DataWarning: in the training months the panel must be what the fit learned from") == 1
+
+
+def test_the_same_data_under_another_name_pass_in_silence(folder: Path, other_data: dict[str, Path]) -> None:
+    fits, copy = (folder / "linear.nc", folder / "deep.nc"), other_data["copy"]
+    for command in (("compare", *fits, "--data", copy), ("forecast", fits[0], copy), ("sensitivities", fits[0], copy)):
+        assert call(*command, *READ).stderr == ""
+
+
+def test_compare_without_the_training_months_says_what_it_cannot_check(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "data.parquet")
+    later = folder / "later.parquet"
+    frame[frame["date"] >= panel_of(folder).times[14]].to_parquet(later)
+    result = call("compare", folder / "linear.nc", folder / "deep.nc", "--data", later, *READ)
+    assert "INCONCLUSIVE" in result.output
+    assert " ".join(result.stderr.split()).count("of the 16 periods the fit learned from, so it cannot be checked") == 1
+
+
+def test_no_forecast_of_a_month_that_was_learned_from(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "data.parquet")
+    times = panel_of(folder).times
+    early = folder / "early.parquet"
+    frame[frame["date"] <= times[12]].to_parquet(early)  # its live month is one that the fit learned from
+    message = " ".join(call("forecast", folder / "linear.nc", early, *READ, code=2).stderr.split())
+    assert f"EmptyWindowError: a forecast needs periods without returns after {times[15]:%Y-%m-%d}" in message
+
+
+def test_reading_options_reach_the_panel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.read_parquet(folder / "data.parquet")
+    names = list(panel_of(folder).characteristics)
+    holes = np.arange(len(frame)) % 5 == 0
+    frame.loc[holes, names[:2]] = np.nan
+    frame["sector"] = np.where(frame["asset"].astype(str) < "m", "low", "high")
+    frame.to_parquet(folder / "holes.parquet")
+    seen: list[bf.Panel] = []
+    monkeypatch.setattr("bayesfactor.report.terminal.print_frame", lambda *_: None)
+    monkeypatch.setattr(bf.Panel, "rank_normalise", lambda raw: seen.append(raw) or raw.standardise())
+    options = ("--frequency", "monthly", "--group", "sector", "--largest", "5", "--covered", "0.5")
+    call("check", folder / "holes.parquet", *READ, *options)
+    (raw,) = seen
+    assert "group" in raw.data
+    assert "(told from the dates)" not in raw.history[0]
+    assert raw.history[1:] == ("covered(0.5)", "largest(5) by size")
+    assert (raw.data["in_universe"].sum("asset") == 5).all()
+
+
+def test_largest_narrows_the_embedded_panel_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = bf.simulate.frame(n_months=6, n_assets=9, n_characteristics=2, seed=1)
+    raw = bf.read_frame(
+        small,
+        time="date",
+        asset="asset",
+        returns="ret",
+        returns_over="row",
+        lag=1,
+        units="decimal",
+        excess=True,
+        size="size",
+    )
+    monkeypatch.setattr("bayesfactor.panel.datasets.us_equities", lambda prepared: raw)
+    assert "largest(4) by size" in call("check", "us_equities", "--largest", "4").output
 
 
 def test_doctor_finds_float64() -> None:

@@ -61,18 +61,14 @@ def test_a_normal_prior_gives_the_closed_form():
 
     def given(log_scale):
         joint = x @ prior @ x.T + np.exp(2 * log_scale) * np.eye(len(r))
-        weight = np.exp(
-            stats.multivariate_normal.logpdf(r, np.zeros(len(r)), joint)
-            + stats.norm.logpdf(log_scale, centre, 0.5)
-            - reference
-        )
+        log_weight = stats.multivariate_normal.logpdf(r, np.zeros(len(r)), joint)
+        log_weight += stats.norm.logpdf(log_scale, centre, 0.5)
         gain = prior @ x.T @ np.linalg.inv(joint)
-        return weight, gain @ r, np.diag(prior - gain @ x @ prior)
+        return log_weight, gain @ r, np.diag(prior - gain @ x @ prior)
 
-    reference = 0.0
     points = np.linspace(centre - 2, centre + 2, 801)
-    reference = max(np.log(given(point)[0]) for point in points[::20])
-    weights, means, variances = (np.array(part) for part in zip(*map(given, points), strict=True))
+    log_weights, means, variances = (np.array(part) for part in zip(*map(given, points), strict=True))
+    weights = np.exp(log_weights - log_weights.max())
     total = integrate.trapezoid(weights, points)
     mean = integrate.trapezoid(weights[:, None] * means, points, axis=0) / total
     second = integrate.trapezoid(weights[:, None] * (variances + means**2), points, axis=0) / total

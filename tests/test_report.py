@@ -17,7 +17,16 @@ import bayesfactor as bf
 from bayesfactor.demo import ranked_forecasts
 from bayesfactor.errors import AlignmentError
 from bayesfactor.evaluation import compare_scores
-from bayesfactor.report import Findings, later_months, terminal, training_window, write_report
+from bayesfactor.report import (
+    Findings,
+    different_training_data,
+    gather,
+    later_months,
+    require_training_data,
+    terminal,
+    training_window,
+    write_report,
+)
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -63,7 +72,14 @@ def fit_like(train: bf.Panel, status: str = "ok", reasons: tuple[str, ...] = ())
         reasons=reasons,
         model="FundamentalFactorModel(hidden=(8,))",
         train_times=train.times,
-        provenance={"seed": 1, "wall_seconds": 61.2, "versions": {"jax": "0.10.2"}, "device": "cpu:0"},
+        panel_fingerprint=train.fingerprint,
+        provenance={
+            "panel_history": list(train.history),
+            "seed": 1,
+            "wall_seconds": 61.2,
+            "versions": {"jax": "0.10.2"},
+            "device": "cpu:0",
+        },
     )
 
 
@@ -164,7 +180,7 @@ def test_few_months_are_inconclusive_in_words(page: str) -> None:
 def test_a_clear_verdict_is_not_called_inconclusive(tmp_path: Path, findings: Findings) -> None:
     table = findings.comparison.copy()
     table["prob_better"] = [0.99, 0.01]
-    table.attrs = {**findings.comparison.attrs, "verdict": "deep predicts better", "n_months": 60}
+    table.attrs = {**findings.comparison.attrs, "verdict": "deep predicts better", "sample": "60 months"}
     page = written(tmp_path, replace(findings, comparison=table))
     assert "<b>deep predicts better</b>" in page
     assert "INCONCLUSIVE</b>" not in page
@@ -198,6 +214,58 @@ def test_a_panel_without_the_training_months_is_refused(panel: bf.Panel) -> None
     train, later = panel.split(panel.times[8])
     with pytest.raises(AlignmentError, match=r"8 of 8 are absent, first .*lag="):
         training_window(fit_like(train), later)
+
+
+def test_the_training_window_is_the_months_learned_from_and_no_others(panel: bf.Panel) -> None:
+    train = panel.sel(time=[*panel.times[:3], *panel.times[5:8]])
+    assert training_window(fit_like(train), panel).fingerprint == train.fingerprint
+
+
+def test_other_data_in_the_training_months_are_refused(panel: bf.Panel) -> None:
+    train, _ = panel.split(panel.times[8])
+    fit = fit_like(train)
+    assert require_training_data(fit, panel).fingerprint == train.fingerprint
+    assert different_training_data(fit, train) == ""
+    raw = panel.apply(lambda data: data.assign(returns=data.returns + 0.02), "raw returns")
+    with pytest.raises(AlignmentError, match=r"what the fit learned from: fingerprint .*lag=1.*excess or raw"):
+        require_training_data(fit, raw)
+    with pytest.raises(AlignmentError, match="what the fit learned from"):
+        gather({"one": fit}, raw)
+    mixed = {
+        "one": fit,
+        "two": fit_like(panel.sel(characteristic=list(panel.characteristics[1:])).split(panel.times[8])[0]),
+    }
+    with pytest.raises(AlignmentError, match="what the fit learned from"):
+        gather(mixed, panel)
+
+
+@pytest.mark.parametrize("status", ["warn", "failed"])
+def test_bands_in_doubt_carry_their_label_in_every_table(tmp_path: Path, findings: Findings, status: str) -> None:
+    label = f"{status.upper()}: bands not to be trusted"
+    tables = {
+        "sensitivities": (terminal.print_sensitivities, findings.sensitivities["linear"]),
+        "interactions": (terminal.print_interactions, findings.interactions["deep"]),
+        "forecasts": (terminal.print_forecast, findings.forecasts["linear"]),
+    }
+    for show, result in tables.values():
+        console = Console(width=160)
+        with console.capture() as capture:
+            show(console, "sound", result.assign_attrs(status="ok"))
+        assert "not to be trusted" not in capture.get()
+        with console.capture() as capture:
+            show(console, "doubtful", result.assign_attrs(status=status))
+        assert label in capture.get()
+
+    def marked(said: str) -> Findings:
+        changed = {
+            kind: {name: result.assign_attrs(status=said) for name, result in getattr(findings, kind).items()}
+            for kind in tables
+        }
+        return replace(findings, **changed)
+
+    page = written(tmp_path, marked(status))
+    assert len(re.findall(f'<h3>[^<]*<span class="failed">{label}</span></h3>', page)) == 2 + 1 + 2
+    assert "not to be trusted" not in written(tmp_path, marked("ok"))
 
 
 def test_ranked_forecasts_are_sorted_within_each_model(findings: Findings) -> None:

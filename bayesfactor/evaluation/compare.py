@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+# Distinct calendar months, whatever the frequency: thirty days are thirty scores but two months of history.
 MIN_MONTHS = 3  # fewer give no standard error worth the name: refused
 FEW_MONTHS = 24  # fewer: INCONCLUSIVE, no probability
 SOME_MONTHS = 100  # fewer: a warning
+PERIODS = {"monthly": "months", "weekly": "weeks", "daily": "days"}
 SMALL_DIFFERENCE = 4.0  # nats; below it the normal approximation of the difference is poor
 CLEAR = 0.975  # probability above which one model is said to predict better
 LARGE_MCSE = 0.2  # nats in one month: some 25 effective draws carry the mean
@@ -56,7 +58,7 @@ def compare(fits: Mapping[str, Fit], panel: Panel, *, method: str = "holdout") -
     ------
     ComparisonError
         If there are fewer than two fits, the method does not exist, the fits were trained on different
-        panels, a score is not a density, fewer than 3 months have returns, or a score is not finite.
+        panels, a score is not a density, fewer than 3 calendar months have returns, or a score is not finite.
     LookAheadError
         If a month to be scored is a training month of any fit, or lies before one.
     """
@@ -100,15 +102,15 @@ def compare_scores(
     DataFrame by `model`, best first. elpd and se: sum over months and its error (nats). elpd_diff: elpd
     minus the best model's, 0 for the best, and diff_se its error. prob_better: probability that the model
     predicts better than the best OTHER model: the first row against the second, every other row against the
-    first; NaN under 24 months. weight: stacking weight by month. warnings: text. attrs: verdict
-    ("INCONCLUSIVE", "NAME predicts better" or "no clear difference"), n_months, first_month, last_month,
-    log_base, units. "Predicts better" asks of every difference from the best model a probability of 97.5%
-    and at least 4 nats.
+    first; NaN under 24 calendar months. weight: stacking weight by period. warnings: text. attrs: verdict
+    ("INCONCLUSIVE", "NAME predicts better" or "no clear difference"), n_periods, n_months (distinct calendar
+    months), sample (both in words), first_month, last_month, log_base, units. "Predicts better" asks of every
+    difference from the best model a probability of 97.5% and at least 4 nats.
 
     Raises
     ------
     ComparisonError
-        If there are fewer than two models or three months, months or stocks differ, the kinds of score
+        If there are fewer than two models or three calendar months, periods or stocks differ, the kinds of score
         differ, or a score is not finite (no month is ever dropped).
 
     Warns
@@ -134,26 +136,41 @@ def _judged(
     aligned = {name: score.sel(time=months) for name, score in scores.items()}
     _require_same_assets(aligned)
     _require_finite(aligned)
-    if len(months) < MIN_MONTHS:
+    enough, sample = calendar_months(months), sample_words(months, first.attrs.get("frequency"))
+    if enough < MIN_MONTHS:
         raise ComparisonError(
-            f"a comparison needs at least {MIN_MONTHS} months with returns: found "
-            f"{first_three(map(_day, months))}. "
-            "Hold out more months: split the panel earlier."
+            f"a comparison needs returns in at least {MIN_MONTHS} calendar months: found {sample}, "
+            f"{first_three(map(_day, months))}. Hold out more months: split the panel earlier."
         )
     table = _table(list(aligned), np.column_stack([score.to_numpy() for score in aligned.values()]))
-    texts = _warning_texts(table, len(months), notes)
+    texts = _warning_texts(table, enough, sample, notes)
     table["warnings"] = ["; ".join(texts[name]) for name in table.index]
-    if len(months) < FEW_MONTHS:
+    if enough < FEW_MONTHS:
         table["prob_better"] = np.nan
     table.attrs = {
-        "verdict": _verdict(table, len(months)),
-        "n_months": len(months),
+        "verdict": _verdict(table, enough),
+        "n_periods": len(months),
+        "n_months": enough,
+        "sample": sample,
         "first_month": _day(months[0]),
         "last_month": _day(months[-1]),
         "log_base": first.attrs.get("log_base", "e"),
         "units": first.attrs.get("units", "nats"),
     }
     return table[list(COLUMNS)], texts
+
+
+def calendar_months(times: pd.DatetimeIndex) -> int:
+    """Number of distinct calendar months that periods end in; for monthly data the number of periods."""
+    return len(times.to_period("M").unique())
+
+
+def sample_words(times: pd.DatetimeIndex, frequency: str | None) -> str:
+    """How much was scored: ``6 months``, or ``30 days in 2 calendar months``."""
+    months = calendar_months(times)
+    if len(times) == months and frequency in (None, "monthly"):
+        return f"{months} months"
+    return f"{len(times)} {PERIODS.get(str(frequency), 'periods')} in {months} calendar months"
 
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -221,7 +238,8 @@ def _require_one_training_panel(fits: Mapping[str, Fit]) -> None:
     _require_equal("preparation", {name: fit.preparation for name, fit in fits.items()})
     _require_equal("characteristics", {name: ", ".join(fit.characteristics) for name, fit in fits.items()})
     windows = {
-        name: f"{_day(fit.train_times.min())} to {_day(fit.train_times.max())}, {len(fit.train_times)} months"
+        name: f"{_day(fit.train_times.min())} to {_day(fit.train_times.max())}, {len(fit.train_times)} "
+        f"{PERIODS.get(fit.frequency, 'periods')}"
         for name, fit in fits.items()
     }
     _require_equal("training months", windows)
@@ -351,13 +369,15 @@ def _mcse_notes(result: xr.Dataset) -> list[str]:
     return []
 
 
-def _warning_texts(table: pd.DataFrame, months: int, notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _warning_texts(
+    table: pd.DataFrame, months: int, sample: str, notes: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
     """Warnings of each model, most general first."""
     general: list[str] = []
     if months < FEW_MONTHS:
-        general = [f"INCONCLUSIVE: {months} months, fewer than {FEW_MONTHS}"]
+        general = [f"INCONCLUSIVE: {sample}, fewer than {FEW_MONTHS}"]
     elif months < SOME_MONTHS:
-        general = [f"{months} months, fewer than {SOME_MONTHS}"]
+        general = [f"{sample}, fewer than {SOME_MONTHS}"]
     texts = {str(name): [*general, *notes.get(str(name), ())] for name in table.index}
     for name, difference in table["elpd_diff"].iloc[1:].items():
         if abs(difference) < SMALL_DIFFERENCE:

@@ -63,6 +63,12 @@ def diagnose_functions(functions: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def finite(functions: xr.Dataset) -> Verdict:
+    """Verdict on independent draws from a closed form: "ok" when every function is finite."""
+    bad = [str(name) for name, variable in functions.data_vars.items() if not np.isfinite(variable).all()]
+    return Verdict("failed" if bad else "ok", tuple(f"{name} is not finite in every draw" for name in bad))
+
+
 def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
     """Status and reasons from the diagnosed functions and, for NUTS, the sampler's own statistics.
 

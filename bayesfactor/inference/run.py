@@ -20,7 +20,7 @@ from arviz_base import from_dict
 
 from bayesfactor.components import conjugate
 from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError
-from bayesfactor.inference.diagnostics import diagnose_functions, verdict
+from bayesfactor.inference.diagnostics import diagnose_functions, finite, verdict
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, Exact, Inference
@@ -92,7 +92,9 @@ def fit(
         functions["log_density"] = draws.statistics["lp"]
     tree = _tree(model, panel, draws, functions, probes)
     statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
-    outcome = verdict(diagnose_functions(tree["functions"].to_dataset()), statistics)
+    diagnosed = tree["functions"].to_dataset()
+    # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.
+    outcome = finite(diagnosed) if statistics is None else verdict(diagnose_functions(diagnosed), statistics)
     result = Fit(
         model=model,
         inference=inference,

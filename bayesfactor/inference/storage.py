@@ -87,7 +87,10 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
             tree = opened.load()
         attrs = dict(tree.attrs)
         schema = int(attrs["bayesfactor_schema"])
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
+        model, settings = json.loads(attrs["model"]), json.loads(attrs["inference"])
+        status, reasons = str(attrs["status"]), tuple(json.loads(attrs["reasons"]))
+        provenance = json.loads(attrs["provenance"])
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
         raise CorruptResultError(f"{path} is not a saved bayesfactor fit: {error}") from error
     if schema > SCHEMA:
         raise CorruptResultError(
@@ -96,12 +99,12 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         )
     tree.attrs = {}
     return Fit(
-        model=_rebuild(json.loads(attrs["model"]), MODELS, network, path),
-        inference=_rebuild(json.loads(attrs["inference"]), INFERENCE, None, path),
+        model=_rebuild(model, MODELS, network, path),
+        inference=_rebuild(settings, INFERENCE, None, path),
         tree=tree,
-        status=str(attrs["status"]),
-        reasons=tuple(json.loads(attrs["reasons"])),
-        provenance=json.loads(attrs["provenance"]),
+        status=status,
+        reasons=reasons,
+        provenance=provenance,
     )
 
 

@@ -206,8 +206,8 @@ class FundamentalFactorModel:
         share = small.size / len(arrays.observed)
         months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
         text = (
-            f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): {share:.0%} of "
-            f"the months have fewer: {months}. Drop characteristics, or use pooling='full'."
+            f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): "
+            f"{share:.0%} of the months have fewer: {months}. Drop characteristics, or use pooling='full'."
         )
         if share > 0.05:
             raise DataError(text)

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import DataError, DuplicateKeyError, UnitsError, first_three
-from bayesfactor.panel.periods import as_days, check_frequency, period_ends, show
+from bayesfactor.panel.periods import PERIODS_PER_YEAR, as_days, check_frequency, period_ends, show
 
 DIMS = {
     "characteristics": ("time", "asset", "characteristic"),
@@ -28,6 +28,8 @@ KNOWN_BEFORE = ("characteristics", "missing", "in_universe", "size", "group", "m
 KNOWN_AFTER = ("returns", "observed", "benchmark_returns", "portfolio_returns")
 PREPARATIONS = ("raw", "rank", "standardise")
 MISSING_RULES = ("median", "indicator", "error")
+_LEAST_RETURN = -1.05  # nothing loses more than all, less a riskless rate
+_TOTAL_LOSS = -0.99 + 1e-9
 _BOOLEAN = ("missing", "in_universe", "observed")
 _UNITS = {
     "returns": "decimal per period, excess",
@@ -51,32 +53,55 @@ def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) 
     _check_masks(arrays, cells, preparation, missing)
     for name in _UNITS:
         if name in arrays:
-            check_units(arrays[name], name)
+            check_units(arrays[name], name, PERIODS_PER_YEAR[frequency])
+    _refuse_impossible(arrays["returns"], cells)
     coords = {name: data.indexes[name] for name in data.dims}
     variables = {name: (DIMS[name], _frozen(values), _attrs(name)) for name, values in arrays.items()}
     canonical = xr.Dataset(variables, coords)
     return canonical.assign_coords(kind=("characteristic", _kinds(data)))
 
 
-def check_units(returns: np.ndarray, name: str) -> None:
+def check_units(returns: np.ndarray, name: str, periods_per_year: int = 12) -> None:
     """Refuse percent where decimal was declared.
 
     Raises
     ------
     UnitsError
-        When the median absolute return is above 0.5, or the median cross-sectional sd of a period is above 1.
+        When the median absolute return is above 0.5 a month, or the median cross-sectional sd of a period is
+        above 1 a month; shorter periods allow less, by the square root of their length.
     """
+    shorter = float(np.sqrt(12 / periods_per_year))
     finite = np.abs(returns[np.isfinite(returns)])
     if not finite.size:
         return
     median = float(np.median(finite))
     rows = returns[np.isfinite(returns).sum(axis=1) > 2]
     spread = float(np.median(np.nanstd(rows, axis=1))) if rows.size else 0.0
-    if median > 0.5 or spread > 1:
+    if median > 0.5 * shorter or spread > shorter:
         raise UnitsError(
             f"{name} must be decimal per period (0.01 = 1%): the median |return| is {median:.3g}, the "
             f'typical cross-sectional sd {spread:.3g}. Usually these are percent: pass units="percent".'
         )
+
+
+def total_losses(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
+    """A warning that names the returns of -99% and less, or nothing."""
+    lost = data.returns.transpose(*DIMS["returns"]).values <= _TOTAL_LOSS
+    if not lost.any():
+        return ()
+    cells = cells_of(lost, [data.indexes[dim] for dim in DIMS["returns"]], frequency)
+    return (
+        f"returns of -99% or less are rare: found at {cells}. Usually a missing code (-99 or -99.99 percent) taken "
+        "for a return: make it NaN. Real losses of everything, as at a delisting, can stay.",
+    )
+
+
+def _refuse_impossible(returns: np.ndarray, cells: _Cells) -> None:
+    remedy = (
+        f"The lowest is {np.nanmin(returns, initial=0.0):.6g}, and nobody loses more than everything. Usually a "
+        "missing code (-99.99, -66) taken for a return: make it NaN before reading."
+    )
+    cells.refuse(returns < _LEAST_RETURN, "returns", f"at least {_LEAST_RETURN} (decimal, excess)", remedy)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -36,8 +36,9 @@ class Rows:
 
         A row dated later is known only where its publication date says so; its return is not.
         """
-        public = self.dates <= cut if self.available is None else self.available <= cut
-        kept = (self.dates <= cut) | public
+        end = calendar.last_day(cut)
+        public = (self.dates if self.available is None else self.available) <= end
+        kept = (self.dates <= end) | public
         lands = calendar.ordinals(self.dates) + (1 if returns_over == "next" else 0)
         over = lands <= calendar.ordinals(np.array([cut]))[0]
         blank = ~public[kept]
@@ -65,6 +66,8 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
     step = position - first
     shape = (int(step.max()) + 2, len(rows.labels))
     _refuse_duplicates(rows, step, calendar)
+    if lag is None and returns_over == "row":
+        _refuse_early_publication(rows, calendar)
 
     ahead = 1 if returns_over == "next" else 0
     returns = np.full(shape, np.nan)
@@ -140,6 +143,30 @@ def refuse_known_returns(data: xr.Dataset) -> None:
                 "the timing is one period off. Leave it out: characteristics=[...], or correct returns_over "
                 "and lag."
             )
+
+
+def _refuse_early_publication(rows: Rows, calendar: Calendar) -> None:
+    """Characteristics describe the period of their row: nobody can have published them before it.
+
+    Periods are compared, since the date of a row is often the label of its month (YYYYMM).
+    """
+    assert rows.available is not None
+    frequency = calendar.frequency
+    own, published = (
+        dates if frequency == "daily" else calendar.ordinals(dates) for dates in (rows.dates, rows.available)
+    )
+    early = published < own
+    if early.any():
+        cells = [
+            (show(rows.dates[row], frequency), rows.labels[rows.asset[row]], f"published {rows.available[row]}")
+            for row in np.flatnonzero(early)
+        ]
+        raise LookAheadError(
+            f"characteristics must be published in the period of their row or later: found {first_three(cells)}. "
+            "Usually `available` dates another report (the one before), or the start of the fiscal period. Give "
+            "the date on which this row's figures came out; where a row carries older figures beside new ones, "
+            "the later of both dates."
+        )
 
 
 def _latest_public(rows: Rows, calendar: Calendar, first: int, shape: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,7 @@ from bayesfactor.errors import AlignmentError, DataError, DataWarning, EmptyWind
 from bayesfactor.panel import preparation as prepare
 from bayesfactor.panel import summary
 from bayesfactor.panel.arrays import PanelArrays, pack
-from bayesfactor.panel.contract import validated
+from bayesfactor.panel.contract import total_losses, validated
 from bayesfactor.panel.periods import PERIODS_PER_YEAR, Days, as_days, first_and_last_day, period_ends, show
 
 _LONG_AGO, _FAR_AHEAD = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
@@ -95,6 +95,10 @@ class Panel:
         if self._recipe is None:
             source = DatasetSource(data, self.frequency, self.preparation, self.missing)
             object.__setattr__(self, "_recipe", Recipe(source))
+            for message in total_losses(data, self.frequency):
+                if message not in self.warnings:
+                    python_warnings.warn(message, DataWarning, stacklevel=3)
+                    object.__setattr__(self, "warnings", (*self.warnings, message))
 
     # What it is
 
@@ -122,17 +126,18 @@ class Panel:
 
     @property
     def live(self) -> Panel:
-        """The periods in which no return is known yet: the live forecast.
+        """The periods after the last with returns, in which none is known yet: the live forecast.
 
         Raises
         ------
         EmptyWindowError
-            When every period has a return.
+            When the last period has returns.
         """
-        waiting = ~(self.data.observed & self.data.in_universe).any("asset").values
+        seen = (self.data.observed & self.data.in_universe).any("asset").values
+        waiting = np.cumsum(seen[::-1])[::-1] == 0
         if not waiting.any():
-            raise EmptyWindowError(f"no period is live: each of {self._range()} has a return.")
-        return self._take(as_days(self.times)[waiting], None, None, "live: periods without any return")
+            raise EmptyWindowError(f"no period is live: the last of {self._range()} has returns.")
+        return self._take(as_days(self.times)[waiting], None, None, "live: periods after the last return")
 
     @property
     def fingerprint(self) -> str:

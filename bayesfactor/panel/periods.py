@@ -12,7 +12,12 @@ import pandas as pd
 from bayesfactor.errors import DataError, first_three
 
 PERIODS_PER_YEAR = {"monthly": 12, "weekly": 52, "daily": 252}
-_FRIDAY = 1  # 1970-01-02 was a Friday: weeks run from Saturday to Friday
+_FRIDAY = 1  # 1970-01-02 was a Friday: weeks run from Monday to Sunday, labelled by their Friday
+_MONDAY = -3
+_SUNDAY_AFTER = np.timedelta64(2, "D")
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LONGEST_GAP = {"monthly": 62, "weekly": 10, "daily": 4}  # days from one date to the next
+_TIME_ZONE = r"[T ]\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 
 Days = np.ndarray  # datetime64[D]
 
@@ -21,8 +26,9 @@ Days = np.ndarray  # datetime64[D]
 class Calendar:
     """Whole-number positions of periods, so that a lag of one is one calendar period.
 
-    Months and weeks are counted on the calendar. Days are counted on `days`, the sorted dates that the data
-    have, plus one for the period after the last.
+    Months and weeks are counted on the calendar; a week runs from Monday to Sunday and is labelled by its
+    Friday, so that rows dated on the weekend belong to the week of trading just ended. Days are counted on
+    `days`, the sorted dates that the data have, plus one for the period after the last.
     """
 
     frequency: str
@@ -41,7 +47,7 @@ class Calendar:
         if self.frequency == "monthly":
             return dates.astype("datetime64[M]").astype(np.int64)
         if self.frequency == "weekly":
-            return (dates.astype(np.int64) - _FRIDAY + 6) // 7
+            return (dates.astype(np.int64) - _MONDAY) // 7
         assert self.days is not None
         where = np.minimum(np.searchsorted(self.days, dates), self.days.size - 1)
         return np.where(self.days[where] == dates, where, -1)
@@ -52,6 +58,10 @@ class Calendar:
             assert self.days is not None
             return np.searchsorted(self.days, dates, side="right")
         return self.ordinals(dates) + 1
+
+    def last_day(self, label: np.datetime64) -> np.datetime64:
+        """The last day of the period with this label: the Sunday after a week's Friday."""
+        return label + _SUNDAY_AFTER if self.frequency == "weekly" else label
 
     def labels(self, ordinals: np.ndarray) -> pd.DatetimeIndex:
         """Period ends: calendar month end, Friday, or the day itself."""
@@ -94,7 +104,7 @@ def check_frequency(frequency: str) -> None:
 def infer_frequency(dates: Days) -> str:
     """Monthly where no calendar month holds two dates, weekly where no week does, daily otherwise."""
     days = np.unique(dates)
-    for frequency, longest in (("monthly", 62), ("weekly", 10), ("daily", 4)):
+    for frequency, longest in _LONGEST_GAP.items():
         if frequency != "daily" and np.unique(period_ends(days, frequency)).size < days.size:
             continue
         gap = float(np.diff(days).astype(np.int64).mean()) if days.size > 1 else 0.0
@@ -108,29 +118,67 @@ def infer_frequency(dates: Days) -> str:
     raise AssertionError("unreachable: every set of dates is at least daily")
 
 
+def check_gaps(dates: Days, assets: np.ndarray, frequency: str) -> None:
+    """Refuse an inferred frequency that the dates of single assets contradict.
+
+    Assets dated on different days (month ends of different markets, fiscal month ends) look daily together,
+    though each has one row a month.
+
+    Raises
+    ------
+    DataError
+        When the median gap between the dates of one asset is longer than the frequency allows.
+    """
+    codes = pd.factorize(assets)[0]
+    order = np.lexsort((dates, codes))
+    days, codes, names = dates[order].astype(np.int64), codes[order], assets[order]
+    follows = (codes[1:] == codes[:-1]) & (days[1:] > days[:-1])
+    gaps = np.diff(days)[follows]
+    longest = _LONGEST_GAP[frequency]
+    if not gaps.size or np.median(gaps) <= longest:
+        return
+    wide = np.flatnonzero(follows)[gaps > longest]
+    cells = [(dates[order][i], dates[order][i + 1], names[i]) for i in wide]
+    raise DataError(
+        f"the frequency must be plain from the dates: all together they look {frequency}, but the dates of one "
+        f"asset are {np.median(gaps):.0f} days apart (median), as at {first_three(cells)}. Usually assets are "
+        'dated on different days of the same month. Pass frequency="monthly", "weekly" or "daily".'
+    )
+
+
+def weekday_of_most(dates: Days) -> tuple[str, np.ndarray]:
+    """The most common weekday, and which dates fall on it."""
+    weekday = (dates.astype(np.int64) - _MONDAY) % 7
+    most = int(np.bincount(weekday, minlength=7).argmax())
+    return _WEEKDAYS[most], weekday == most
+
+
 def parse_dates(values: Any, column: str) -> Days:
     """Read dates as users hold them.
 
     Datetimes, dates, pandas periods (their last day), ISO 8601 text, and the integers or digits YYYYMM and
     YYYYMMDD. Text in other orders (03/04/2016) is refused: day and month could be mistaken for each other.
+    So are times with a zone or an offset: their calendar date depends on where one stands.
 
     Raises
     ------
     DataError
-        With the first cells that are no dates.
+        With the first cells that are no dates, or have a time zone.
     """
     series = pd.Series(values).reset_index(drop=True)
     parsed: Any
     if isinstance(series.dtype, pd.PeriodDtype):
         parsed = series.dt.to_timestamp(how="end")
     elif pd.api.types.is_datetime64_any_dtype(series.dtype):
-        parsed = series.dt.tz_localize(None)
+        if isinstance(series.dtype, pd.DatetimeTZDtype):
+            _refuse_zones(series, series.notna().to_numpy(), column)
+        parsed = series
     elif pd.api.types.is_bool_dtype(series.dtype):
         parsed = pd.Series(pd.NaT, index=series.index, dtype="datetime64[ns]")
     elif pd.api.types.is_numeric_dtype(series.dtype):
         parsed = _from_digits(series)
     else:
-        parsed = _from_objects(series)
+        parsed = _from_objects(series, column)
     bad = parsed.isna().to_numpy()
     if bad.any():
         cells = [(f"row {row}", repr(series.iloc[row])) for row in np.flatnonzero(bad)]
@@ -151,9 +199,20 @@ def _from_digits(series: pd.Series) -> pd.Series:
     return (months + pd.offsets.MonthEnd(0)).fillna(days)
 
 
-def _from_objects(series: pd.Series) -> pd.Series:
+def _refuse_zones(series: pd.Series, zoned: np.ndarray, column: str) -> None:
+    if zoned.any():
+        cells = [(f"row {row}", str(series.iloc[row])) for row in np.flatnonzero(zoned)]
+        raise DataError(
+            f"column {column!r} must hold dates without a time zone: found {first_three(cells)}. Usually these "
+            "are timestamps in UTC, whose calendar date can be another than the exchange's. Convert to the "
+            "exchange's clock first: .dt.tz_convert(zone).dt.tz_localize(None)."
+        )
+
+
+def _from_objects(series: pd.Series, column: str) -> pd.Series:
     """Text, or Python objects: periods, dates, datetimes."""
     text = series.map(lambda value: str(value.end_time.date()) if isinstance(value, pd.Period) else str(value))
+    _refuse_zones(series, text.str.contains(_TIME_ZONE, regex=True).to_numpy(dtype=bool), column)
     is_digits = text.str.fullmatch(r"\d{6}|\d{8}").to_numpy(dtype=bool)
     iso = pd.to_datetime(text.where(~is_digits), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
     return iso.fillna(_from_digits(pd.to_numeric(text.where(is_digits), errors="coerce")))

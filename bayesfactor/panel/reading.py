@@ -19,12 +19,24 @@ from bayesfactor.errors import (
     UnitsError,
     first_three,
 )
+from bayesfactor.panel.contract import total_losses
 from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
 from bayesfactor.panel.panel import Panel, Recipe
-from bayesfactor.panel.periods import Calendar, Days, check_frequency, infer_frequency, parse_dates, show
+from bayesfactor.panel.periods import (
+    PERIODS_PER_YEAR,
+    Calendar,
+    Days,
+    check_frequency,
+    check_gaps,
+    infer_frequency,
+    parse_dates,
+    show,
+    weekday_of_most,
+)
 
 _NOT_TOLD: Any = object()
 _TINY_RETURN = 0.001
+_LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
 _MISSING_TEXT = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"]
 _CHOICES = {
     "returns_over": (
@@ -122,9 +134,13 @@ def read_frame(
     characteristics : columns; where not given, every numeric column without another role.
     available : in place of `lag`, the column that says when the row's characteristics became public: at t the
     latest
-        row (by publication, then date) is used that was public strictly before the first day of t.
+        row (by publication, then date) is used that was public strictly before the first day of t. Weeks run
+        from Monday to Sunday; weekly rows dated Monday to Thursday are refused here, as their returns begin
+        within a week.
     size, group : columns with size (to narrow the universe) and sector, as old as the characteristics.
-    risk_free : column, or Series by date, dated like the return and in its units.
+    risk_free : in the units of `returns`. A column is dated like the return: it holds the rate over the period
+        of the row's return, also with "next". A Series is dated by the period that each rate covers, so with
+        "next" a row takes the rate of the following period.
     frequency : "monthly", "weekly" or "daily"; where not given, it is told from the dates and noted in the
     history.
     missing : "median" (prepared cells are 0), "indicator" (also a 0/1 column each) or "error".
@@ -169,6 +185,8 @@ def read_frame(
     if frequency is not None:
         check_frequency(frequency)
     calendar = Calendar.of(dates, frequency or infer_frequency(dates))
+    if frequency is None:
+        check_gaps(dates, frame[asset].to_numpy(), calendar.frequency)
     rows = read_rows(frame, layout, calendar.frequency)
     panel = FrameSource(origin, layout, calendar).panel(rows)
     refuse_known_returns(panel.data)
@@ -190,6 +208,8 @@ def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
     dates = parse_dates(frame[layout.time], layout.time)
     labels, codes = np.unique(_as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
     keys = _Keys(dates, labels[codes], frequency)
+    if layout.available is not None and frequency == "weekly":
+        _check_weeks(dates, keys)
     scale = 0.01 if layout.units == "percent" else 1.0
     returns = scale * _numbers(frame, layout.returns, keys)
     if not layout.excess:
@@ -213,9 +233,10 @@ def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
     if not seen.any():
         return ("no return lands in the universe: does every asset have a row in the period before its return?",)
     typical = float(np.median(np.abs(panel.data.returns.values[seen])))
+    odd = total_losses(panel.data, panel.frequency)
     if units == "percent" and 0 < typical < _TINY_RETURN:
-        return (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
-    return ()
+        odd += (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
+    return odd
 
 
 @dataclass(frozen=True)
@@ -383,6 +404,18 @@ def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
     return np.where(absent, "", text)
 
 
+def _check_weeks(dates: Days, keys: _Keys) -> None:
+    """Publication is compared with a week's Monday: so must the returns begin there."""
+    weekday, on_it = weekday_of_most(dates)
+    if weekday in ("Monday", "Tuesday", "Wednesday", "Thursday"):
+        raise DataError(
+            "with `available`, weekly returns must begin on the Monday of their week, so rows must be dated "
+            f"Friday, Saturday or Sunday: found mostly {weekday}, at {keys(on_it)}. Usually these are returns "
+            "from one midweek day to the next: a publication between would be taken as known. Use lag= in "
+            "place of available, or returns of whole weeks."
+        )
+
+
 def _rows(bad: np.ndarray) -> str:
     return first_three(f"row {row}" for row in np.flatnonzero(bad))
 
@@ -399,7 +432,8 @@ def _publication(column: pd.Series, name: str) -> Days:
 
 
 def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarray) -> np.ndarray:
-    """Riskless return of each row, in the units of the file."""
+    """Riskless return over the period of each row's return, in the units of the file."""
+    ahead = 1 if layout.returns_over == "next" else 0
     if isinstance(layout.risk_free, pd.Series):
         calendar = Calendar.of(keys.dates, keys.frequency)
         days = parse_dates(layout.risk_free.index, "risk_free index")
@@ -410,7 +444,7 @@ def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarr
         if repeated.any():
             again = first_three(show(day, keys.frequency) for day in days[known][repeated])
             raise DuplicateKeyError(f"risk_free must have one value a period: repeated {again}.")
-        values = table.reindex(calendar.ordinals(keys.dates)).to_numpy()
+        values = table.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
         if np.isinf(values).any():
             raise DataError(f"risk_free must be finite: infinite at {keys(np.isinf(values))}.")
     else:
@@ -418,5 +452,23 @@ def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarr
         values = _numbers(frame, layout.risk_free, keys)
     lacking = needed & np.isnan(values)
     if lacking.any():
-        raise DataError(f"risk_free must be known wherever there is a return: missing at {keys(lacking)}.")
+        where = "for the period after the rows" if ahead and isinstance(layout.risk_free, pd.Series) else "at"
+        raise DataError(f"risk_free must be known wherever there is a return: missing {where} {keys(lacking)}.")
+    _check_riskless_units(values, layout, keys, needed)
     return values
+
+
+def _check_riskless_units(values: np.ndarray, layout: Layout, keys: _Keys, needed: np.ndarray) -> None:
+    """Refuse riskless rates of other units than the returns, or of a whole year."""
+    if not needed.any():
+        return
+    periods = PERIODS_PER_YEAR[keys.frequency]
+    decimal = np.abs(values) * (0.01 if layout.units == "percent" else 1.0)
+    typical, most = float(np.median(decimal[needed])), _LARGE_RISKLESS * 12 / periods
+    if typical > most:
+        raise UnitsError(
+            f'risk_free must be in the units of the returns ("{layout.units}") and over one period '
+            f"({keys.frequency}): the median |rate| is {typical:.3g} in decimal, above {most:.2g}, as at "
+            f"{keys(needed & (decimal > most))}. Usually it is in percent beside decimal returns (divide by "
+            f"100), or an annualised rate (divide by {periods})."
+        )

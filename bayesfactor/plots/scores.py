@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesfactor.evaluation.compare import FEW_MONTHS
-from bayesfactor.plots.style import COLOURS, GREY, STYLE, new_figure, set_title, zero_line
+from bayesfactor.evaluation.compare import FEW_MONTHS, calendar_months, sample_words
+from bayesfactor.plots.style import COLOURS, GREY, PERIODS, STYLE, new_figure, set_title, zero_line
 
 
 def plot_month_scores(results: Mapping[str, xr.Dataset], *, reference: str | None = None) -> Figure:
-    """Difference in log score from a reference model, month by month and summed up.
+    """Difference in log score from a reference model, period by period and summed up.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ def plot_month_scores(results: Mapping[str, xr.Dataset], *, reference: str | Non
     reference = list(results)[-1] if reference is None else reference
     base = results[reference]["score"]
     others = [name for name in results if name != reference]
-    months = [np.datetime_as_string(t, unit="M") for t in base["time"].values]
+    times, frequency = base.indexes["time"], base.attrs.get("frequency", "monthly")
+    months = [np.datetime_as_string(t, unit="M" if frequency == "monthly" else "D") for t in base["time"].values]
     at = np.arange(len(months))
     width = 0.7 / len(others)
     with mpl.rc_context(STYLE):
@@ -44,11 +45,11 @@ def plot_month_scores(results: Mapping[str, xr.Dataset], *, reference: str | Non
             axes.set_xticks(shown, [months[i] for i in shown], rotation=35, ha="right", color=GREY)
         bars.set_ylabel(f"log score minus that of {reference} (nats)")
         total.set_ylabel("running sum (nats)")
-        few = len(months) < FEW_MONTHS
-        verdict = f"INCONCLUSIVE: {len(months)} months say little." if few else f"{len(months)} months."
+        few, sample = calendar_months(times) < FEW_MONTHS, sample_words(times, frequency)
+        verdict = f"INCONCLUSIVE: {sample} say little." if few else f"{sample}."
         set_title(
             bars,
-            "Which model predicted each month better",
+            f"Which model predicted each {PERIODS[frequency]} better",
             f"Above zero: better than {reference}. {verdict}",
             {},
             wrap=90,

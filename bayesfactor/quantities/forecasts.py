@@ -110,7 +110,8 @@ def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: f
     arrays = aligned_arrays(fit, panel)
     observed = np.asarray(arrays.observed)
     kept = observed.any(axis=1)
-    keys = np.arange(kept.sum())
+    # A month's random numbers belong to its date: its score is the same in any slice of the panel.
+    keys = panel.times.values[kept].astype("datetime64[D]").astype(np.int32)
 
     def one_draw(params: Any, z: jax.Array, r: jax.Array, seen: jax.Array, months: jax.Array) -> jax.Array:
         draw_key = jax.random.fold_in(jax.random.key(seed), params[DRAW])  # errors must average out over draws

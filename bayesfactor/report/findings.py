@@ -71,7 +71,55 @@ def training_window(fit: Fit, panel: Panel) -> Panel:
             f"are absent, first {lacking[0]:%Y-%m-%d}. Usually another file, or another lag= than the fit "
             "was made with."
         )
-    return panel.sel(time=slice(fit.train_times[0], fit.train_times[-1]))
+    return panel.sel(time=list(fit.train_times))
+
+
+def different_training_data(fit: Fit, train: Panel) -> str:
+    """How a training window differs from what a fit learned from, by its fingerprint; empty where it does not.
+
+    Parameters
+    ----------
+    fit : Fit.
+    train : the same months of the panel at hand, as ``training_window`` gives them.
+
+    Returns
+    -------
+    One message: what must hold, how both were read, the usual cause and the remedy.
+    """
+    if train.fingerprint == fit.panel_fingerprint:
+        return ""
+    learned, given = (tuple(lines) for lines in (fit.provenance.get("panel_history", ()), train.history))
+    return (
+        "in the training months the panel must be what the fit learned from: fingerprint "
+        f"{train.fingerprint[:12]}, the fit's is {fit.panel_fingerprint[:12]}. The fit's panel: "
+        f"{learned[0] if learned else 'history not recorded'}. This one: {given[0] if given else 'no history'}. "
+        "Usually another file or a revised one, or other reading options: returns column, units, excess or raw, "
+        "lag, characteristics, size, universe. Read the file as for the fit, or fit again."
+    )
+
+
+def require_training_data(fit: Fit, panel: Panel) -> Panel:
+    """The training window of a fit, refused where it is not what the fit learned from.
+
+    Parameters
+    ----------
+    fit : Fit.
+    panel : Panel that holds its training months.
+
+    Returns
+    -------
+    Panel.
+
+    Raises
+    ------
+    AlignmentError
+        If the panel lacks one of the months, or differs in them: returns, characteristics, assets.
+    """
+    train = training_window(fit, panel)
+    different = different_training_data(fit, train)
+    if different:
+        raise AlignmentError(different)
+    return train
 
 
 def later_months(panel: Panel, fit: Fit) -> tuple[Panel | None, Panel | None]:
@@ -123,12 +171,14 @@ def gather(
     Raises
     ------
     AlignmentError
-        If the panel lacks training months of a fit.
+        If the panel lacks training months of a fit, or differs in them from what it learned from.
     """
     from bayesfactor.evaluation import compare, metrics, month_scores
     from bayesfactor.quantities import expected_returns, interactions, sensitivities
 
     first = next(iter(fits.values()))
+    for fit in fits.values():
+        require_training_data(fit, panel)
     train = training_window(first, panel)
     test, live = later_months(panel, first)
     bands, pairs, forecasts, scores, r2 = {}, {}, {}, {}, {}

@@ -16,6 +16,7 @@ import numpy as np
 import bayesfactor
 from bayesfactor import plots
 from bayesfactor.report.findings import Findings
+from bayesfactor.report.labels import status_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,8 @@ def _content(findings: Findings) -> dict[str, Any]:
         "period": PERIODS[panel.frequency],
         "band": f"{100 * float(first.attrs['prob']):g}%",
         "sensitivity_tables": {name: _sensitivity_rows(findings.sensitivities[name]) for name in names},
+        "sensitivity_labels": {name: status_label(findings.sensitivities[name]) for name in names},
+        "interaction_labels": {name: status_label(result) for name, result in findings.interactions.items()},
         "without_interactions": [name for name in names if name not in findings.interactions],
         "figures": _figures(findings),
         **_comparison(findings),
@@ -170,7 +173,7 @@ def _comparison(findings: Findings) -> dict[str, Any]:
         }
         for model, row in table.iterrows()
     ]
-    months = table.attrs["n_months"]
+    sample = table.attrs["sample"]
     inconclusive = verdict == "INCONCLUSIVE"
     return {
         "comparison": rows,
@@ -178,10 +181,9 @@ def _comparison(findings: Findings) -> dict[str, Any]:
         "verdict": verdict,
         "inconclusive": inconclusive,
         "verdict_words": (
-            f"{months} months cannot decide between models, whatever the numbers below look like. "
-            "No probability is given."
+            f"{sample} cannot decide between models, whatever the numbers below look like. No probability is given."
             if inconclusive
-            else f"Judged on {months} months that no model has seen."
+            else f"Judged on {sample} that no model has seen."
         ),
         "test_span": f"{table.attrs['first_month']} to {table.attrs['last_month']}",
     }
@@ -195,6 +197,7 @@ def _forecast(name: str, result: xr.Dataset) -> dict[str, Any]:
     rows = [month.isel(asset=int(place)) for place in (*range(each), *range(count - each, count))]
     return {
         "name": name,
+        "label": status_label(result),
         "when": np.datetime_as_string(month["time"].values, unit="D"),
         "figure": _embedded(plots.plot_forecast(result, name=name)),
         "rows": [

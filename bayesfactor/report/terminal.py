@@ -11,6 +11,8 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from bayesfactor.report.labels import status_label
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -55,7 +57,7 @@ def print_sensitivities(console: Console, name: str, result: xr.Dataset, top: in
     title = f"{name}: sensitivity, % per period per unit of the prepared characteristic"
     if len(places) < result.sizes["characteristic"]:
         title += f" (the {len(places)} strongest of {result.sizes['characteristic']})"
-    table = _table(title, ["characteristic", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
+    table = _table(_labelled(title, result), ["characteristic", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
     for place in places:
         row = result.isel(characteristic=int(place))
         table.add_row(Text(str(row["characteristic"].item())), *_band_cells(row), style=_clear_style(row))
@@ -65,7 +67,7 @@ def print_sensitivities(console: Console, name: str, result: xr.Dataset, top: in
 def print_interactions(console: Console, name: str, result: xr.Dataset) -> None:
     """Bands of pairs, strongest first."""
     title = f"{name}: interactions, % per period per unit of both prepared characteristics"
-    table = _table(title, ["pair", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
+    table = _table(_labelled(title, result), ["pair", "mean", f"{_prob(result)} band", "P(> 0)", "rank"])
     for place in range(result.sizes["pair"]):
         row = result.isel(pair=place)
         pair = f"{row['characteristic'].item()} × {row['characteristic_2'].item()}"
@@ -82,7 +84,7 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
         each = min(ENDS, count // 2)
         day = np.datetime_as_string(month["time"].values, unit="D")
         title = f"{name}: forecast for the period ending {day}, % ({count:,} assets, both ends)"
-        table = _table(title, ["asset", "expected", f"{_prob(result)} band", "predictive sd"])
+        table = _table(_labelled(title, result), ["asset", "expected", f"{_prob(result)} band", "predictive sd"])
         for place in (*range(each), *range(count - each, count)):
             row = month.isel(asset=int(place))
             sd = f"{100 * row['predictive_sd'].item():.1f}"
@@ -92,14 +94,10 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
     """The comparison, its verdict first."""
-    verdict, months = table.attrs["verdict"], table.attrs["n_months"]
+    verdict, sample = table.attrs["verdict"], table.attrs["sample"]
     inconclusive = verdict == "INCONCLUSIVE"
     span = f"{table.attrs['first_month']} to {table.attrs['last_month']}"
-    words = (
-        f"{months} months ({span}) cannot decide; no probability is given."
-        if inconclusive
-        else f"{months} months, {span}."
-    )
+    words = f"{sample} ({span}) cannot decide; no probability is given." if inconclusive else f"{sample}, {span}."
     console.print(
         Box(
             Text.assemble((verdict, "bold"), "\n", words),
@@ -126,8 +124,17 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
             console.print(Text(f"  {model}: {row['warnings']}", style="yellow"))
 
 
-def _table(title: str, columns: Sequence[str], *, numbers: bool = True) -> Table:
-    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", header_style="bold")
+def _labelled(title: str, result: xr.Dataset) -> Text:
+    """A title, and on a line of its own the label of a fit that is not ``ok``."""
+    label = status_label(result)
+    if not label:
+        return Text(title)
+    return Text.assemble(title, "\n", (label, STATUS_STYLE.get(result.attrs.get("status", ""), "bold red")))
+
+
+def _table(title: str | Text, columns: Sequence[str], *, numbers: bool = True) -> Table:
+    table = Table(title=Text(title) if isinstance(title, str) else title, header_style="bold")
+    table.title_justify, table.title_style = "left", "bold"
     for place, column in enumerate(columns):
         table.add_column(
             Text(column), justify="right" if numbers and place else "left", no_wrap=numbers, overflow="fold"

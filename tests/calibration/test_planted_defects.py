@@ -1,8 +1,8 @@
 """Planted defects: every mutant of the package must fail a check that the package itself passes.
 
-A check compares with something computed here by another road: dense covariances, quadrature, finite
-differences, parameters and features made in NumPy. A mutant is one edit, made by monkeypatching. `MUTANTS` names the check that catches
-each, so that a check that goes blind is noticed.
+A check compares with something computed here by another road: dense covariances, quadrature, finite differences,
+parameters and features made in NumPy. A mutant is one edit, made by monkeypatching. `MUTANTS` names the check that
+catches each, so that a check that goes blind is noticed.
 """
 
 from __future__ import annotations

@@ -26,4 +26,4 @@ def chosen_draws(monkeypatch: pytest.MonkeyPatch) -> None:
         values = np.broadcast_to(draws, (*draws.shape[:2], len(panel.times)))
         return xr.DataArray(values, {"time": panel.times}, ("chain", "draw", "time"))
 
-    monkeypatch.setattr("bayesfactor.quantities.month_log_likelihood", month_log_likelihood, raising=False)
+    monkeypatch.setattr("bayesfactor.quantities.month_log_likelihood", month_log_likelihood)

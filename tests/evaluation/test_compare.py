@@ -61,7 +61,9 @@ def test_table_is_what_it_says():
     assert table.weight.idxmax() == "good"
     assert table.attrs == {
         "verdict": "good predicts better",
+        "n_periods": 120,
         "n_months": 120,
+        "sample": "120 months",
         "first_month": "2000-01-31",
         "last_month": "2009-12-31",
         "log_base": "e",
@@ -130,6 +132,43 @@ def test_warning_ends_at_100_months():
     assert (_quietly(_three(99)).warnings == "99 months, fewer than 100").all()
 
 
+def _relabelled(times: pd.DatetimeIndex, frequency: str) -> dict[str, xr.DataArray]:
+    """Scores of ``_three``, of the periods `times`."""
+    return {
+        name: score.assign_coords(time=times).assign_attrs(frequency=frequency)
+        for name, score in _three(len(times)).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("times", "frequency", "sample"),
+    [
+        (pd.bdate_range("2020-01-22", periods=30), "daily", "30 days in 3 calendar months"),
+        (pd.bdate_range("2020-01-01", "2021-11-30"), "daily", "500 days in 23 calendar months"),
+        (pd.date_range("2020-01-03", periods=100, freq="W-FRI"), "weekly", "100 weeks in 23 calendar months"),
+    ],
+)
+def test_days_and_weeks_are_counted_by_calendar_month(times, frequency, sample):
+    table = _quietly(_relabelled(times, frequency))
+    assert table.attrs["verdict"] == "INCONCLUSIVE"
+    assert table.prob_better.isna().all()
+    assert table.attrs["sample"] == sample
+    assert table.warnings.str.startswith(f"INCONCLUSIVE: {sample}, fewer than 24").all()
+
+
+def test_days_of_24_and_of_100_calendar_months():
+    two_years = _quietly(_relabelled(pd.bdate_range("2020-01-01", "2021-12-31"), "daily"))
+    assert two_years.attrs["verdict"] == "good predicts better"
+    assert (two_years.warnings == "523 days in 24 calendar months, fewer than 100").all()
+    weeks = pd.date_range("2010-01-01", "2018-04-30", freq="W-FRI")
+    assert (compare_scores(_relabelled(weeks, "weekly")).warnings == "").all()
+
+
+def test_many_days_of_two_calendar_months_are_refused():
+    with pytest.raises(ComparisonError, match=r"found 30 days in 2 calendar months, 2020-01-01.*\(30 in all\)"):
+        compare_scores(_relabelled(pd.bdate_range("2020-01-01", periods=30), "daily"))
+
+
 def _pair(difference: float, noise: float, months: int = 120) -> dict[str, xr.DataArray]:
     """Two models whose difference sums to `difference` exactly, with spread `noise` a month."""
     rng = np.random.default_rng(7)
@@ -178,7 +217,7 @@ def test_a_month_that_is_not_finite_is_refused_and_not_dropped(value):
 
 def test_fewer_than_three_months_or_two_models():
     with pytest.raises(
-        ComparisonError, match=r"at least 3 months with returns: found 2000-01-31, 2000-02-29 \(2 in"
+        ComparisonError, match=r"at least 3 calendar months: found 2 months, 2000-01-31, 2000-02-29 \(2 in"
     ):
         compare_scores(_three(2))
     with pytest.raises(ComparisonError, match=r"at least 2 models by name: found \['good'\]"):
@@ -331,7 +370,7 @@ class TestFits:
     def test_two_months_are_too_few(self, parts, economy_panel):
         test = economy_panel.sel(time=slice(economy_panel.times[-2], None))
         fits = {name: fake_fit(parts[0]) for name in "ab"}
-        with pytest.raises(ComparisonError, match="at least 3 months"):
+        with pytest.raises(ComparisonError, match="at least 3 calendar months"):
             compare(fits, test)
 
     def test_status_of_a_fit_stands_in_its_row(self, parts):

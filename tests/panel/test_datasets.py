@@ -71,9 +71,7 @@ def test_embedded_licence_and_attribution_are_beside_the_file() -> None:
 
 
 def test_embedded_file_is_what_the_script_makes(shared_data: Path) -> None:
-    spec = importlib.util.spec_from_file_location(
-        "make_us_equities", ROOT / "scripts" / "make_us_equities.py"
-    )
+    spec = importlib.util.spec_from_file_location("make_us_equities", ROOT / "scripts" / "make_us_equities.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     made = script.make(pd.read_parquet(shared_data / "panels" / PYSTOCK))
@@ -83,9 +81,7 @@ def test_embedded_file_is_what_the_script_makes(shared_data: Path) -> None:
 def real(folder: Path, name: str, **told: object) -> Panel:
     frame = pd.read_parquet(folder / "panels" / name)
     names = [column for column in frame if column not in NOT_CHARACTERISTICS]
-    return read_frame(
-        frame, **TOLD | {"returns": "xret_next", "excess": True, "characteristics": names} | told
-    )
+    return read_frame(frame, **TOLD | {"returns": "xret_next", "excess": True, "characteristics": names} | told)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +92,7 @@ def real(folder: Path, name: str, **told: object) -> Panel:
         (FRENCH, 747, "1963-08-31", "2025-10-31", 204_582),  # two rows have no characteristic at all
     ],
 )
-def test_real_panels(
-    shared_data: Path, name: str, n_months: int, first: str, last: str, n_returns: int
-) -> None:
+def test_real_panels(shared_data: Path, name: str, n_months: int, first: str, last: str, n_returns: int) -> None:
     panel = real(shared_data, name)
     assert (panel.times[0], panel.times[-1], len(panel.times)) == (
         pd.Timestamp(first),

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayesfactor.errors import AlignmentError, DataError, DuplicateKeyError, EmptyWindowError, UnitsError
+from bayesfactor.errors import (
+    AlignmentError,
+    DataError,
+    DataWarning,
+    DuplicateKeyError,
+    EmptyWindowError,
+    UnitsError,
+)
 from bayesfactor.panel import Panel, PanelArrays, read_frame, simulate
 
 SHAPE = {"n_months": 12, "n_assets": 20, "n_characteristics": 3}
@@ -168,12 +175,8 @@ def test_units_check_sees_the_cross_sectional_sd_too(spread: float) -> None:
 
 def test_optional_series_are_checked_alike() -> None:
     data = raw().data
-    market = xr.DataArray(
-        np.full((data.sizes["time"], 1), 0.01), coords={"time": data.time, "benchmark": ["mkt"]}
-    )
-    macro = xr.DataArray(
-        np.full((data.sizes["time"], 1), 3.0), coords={"time": data.time, "predictor": ["dp"]}
-    )
+    market = xr.DataArray(np.full((data.sizes["time"], 1), 0.01), coords={"time": data.time, "benchmark": ["mkt"]})
+    macro = xr.DataArray(np.full((data.sizes["time"], 1), 3.0), coords={"time": data.time, "predictor": ["dp"]})
     panel = Panel(data.assign(benchmark_returns=market, macro=macro), "monthly")
     assert panel.data.benchmark_returns.dims == ("time", "benchmark")
     assert panel.audit(["2000-06"]).variable.isin(["benchmark_returns", "macro"]).sum() == 2
@@ -235,9 +238,7 @@ def test_sel_by_label() -> None:
     assert panel.sel(characteristic="x2").characteristics == ("x2",)
     one = panel.sel(asset=["S19", "S18"], time="2000-07")
     assert one.data.asset.values.tolist() == ["S19", "S18"]
-    np.testing.assert_array_equal(
-        one.data.returns.values[0, 0], panel.data.returns.sel(time="2000-07-31", asset="S19")
-    )
+    np.testing.assert_array_equal(one.data.returns.values[0, 0], panel.data.returns.sel(time="2000-07-31", asset="S19"))
 
 
 def test_sel_of_nothing_or_of_strangers_is_refused() -> None:
@@ -262,8 +263,49 @@ def test_months_without_universe_are_dropped_by_selecting() -> None:
 def test_live_months() -> None:
     panel = raw()
     assert [str(time.date()) for time in panel.live.times] == ["2001-02-28"]
-    with pytest.raises(EmptyWindowError, match="each of 2000-02 to 2000-05 has a return"):
+    with pytest.raises(EmptyWindowError, match="the last of 2000-02 to 2000-05 has returns"):
         _ = panel.split("2000-06")[0].live
+
+
+def test_a_month_without_returns_in_the_middle_is_not_live() -> None:
+    panel = raw()
+    silent = panel.data.time.isin(panel.times[[3, 7]])
+    data = panel.data.drop_vars("observed").assign(returns=panel.data.returns.where(~silent))
+    assert Panel(data, "monthly").live.times.tolist() == panel.live.times.tolist()
+    early = Panel(data, "monthly").split("2000-06")[0]
+    assert early.live.times.tolist() == [pd.Timestamp("2000-05-31")]
+    assert panel.live.live.times.tolist() == panel.live.times.tolist()
+
+
+def daily_returns(spread: float) -> xr.Dataset:
+    """A panel of days whose returns have this cross-sectional sd."""
+    data = raw().data
+    days = pd.bdate_range("2000-02-01", periods=data.sizes["time"], name="time")
+    noise = spread * np.random.default_rng(0).standard_normal(data.returns.shape)
+    return data.assign(returns=data.returns.copy(data=noise).where(data.observed)).assign_coords(time=days)
+
+
+def test_units_check_knows_the_length_of_a_period() -> None:
+    with pytest.raises(UnitsError, match=r"returns must be decimal.*sd 0\.\d+"):
+        Panel(daily_returns(0.3), "daily")
+    assert Panel(daily_returns(0.02), "daily").warnings == ()
+    monthly = daily_returns(0.3).assign_coords(time=raw().data.time)
+    assert Panel(monthly.clip(min=-0.9).assign(raw().data.drop_vars("returns")), "monthly").frequency == "monthly"
+
+
+def test_impossible_returns_are_refused_and_total_losses_are_told() -> None:
+    data = raw().data
+    t, i = np.argwhere(data.observed.values)[0]
+    cell = rf"\({data.indexes['time'][t]:%Y-%m}, {data.indexes['asset'][i]}\) \(1 in all\)"
+    for code in (-99.99, -66.0, -1.0501):
+        with pytest.raises(DataError, match=rf"at least -1\.05.*{cell}.*missing code.*NaN"):
+            Panel(changed("returns", (t, i), code), "monthly")
+    for loss in (-0.99, -0.9999, -1.05):
+        with pytest.warns(DataWarning, match=rf"-99% or less.*{cell}.*delisting"):
+            panel = Panel(changed("returns", (t, i), loss), "monthly")
+        assert len(panel.warnings) == 1
+        assert panel.sel(time=slice(None)).rank_normalise().warnings == panel.warnings
+    assert Panel(changed("returns", (t, i), -0.9899), "monthly").warnings == ()
 
 
 def test_describe_counts_by_month() -> None:

@@ -131,9 +131,7 @@ def test_indicator_needs_its_names() -> None:
 
 
 def test_given_indicators_are_left_as_they_are() -> None:
-    data = panel([[[1, 0], [2, 1], [3, NAN]]]).data.assign_coords(
-        kind=("characteristic", ["continuous", "indicator"])
-    )
+    data = panel([[[1, 0], [2, 1], [3, NAN]]]).data.assign_coords(kind=("characteristic", ["continuous", "indicator"]))
     made = Panel(data, "monthly").rank_normalise()
     assert made.data.characteristics.values[0].tolist() == [[-1, 0], [0, 1], [1, 0]]
 

@@ -165,6 +165,49 @@ def test_weekly_lags_are_calendar_weeks() -> None:
     assert panel.data.observed.values[:, 0].tolist() == [True, False, True, False]
 
 
+def weekly(weekday: str, filed_after: int) -> pd.DataFrame:
+    """Six weeks of one asset, dated on `weekday`; figures come out that many days later."""
+    dates = pd.date_range("2016-01-04", periods=6, freq=f"W-{weekday}")
+    filed = dates + pd.Timedelta(days=filed_after)
+    return pd.DataFrame({"date": dates, "asset": "A", "ret": 0.01, "x": np.arange(1.0, 7), "filed": filed})
+
+
+@pytest.mark.parametrize(("weekday", "days"), [("FRI", 0), ("SAT", 1), ("SUN", 2)])
+def test_rows_of_the_weekend_belong_to_the_week_just_ended(weekday: str, days: int) -> None:
+    told = TOLD | {"returns_over": "row", "characteristics": ["x"]}
+    fridays = pd.date_range("2016-01-15", periods=6, freq="W-FRI")
+    lagged = read_frame(weekly(weekday, 0), **told, lag=1)
+    assert lagged.times.tolist() == fridays.tolist()
+    assert lagged.audit()["cells_changed"].sum() == 0
+    sunday, monday, thursday = (
+        read_frame(weekly(weekday, after - days), **told, available="filed") for after in (2, 3, 6)
+    )
+    assert sunday.data.characteristics.values[:, 0, 0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert sunday.audit()["cells_changed"].sum() == 0
+    for late in (monday, thursday):  # in the week of the return: not used before the next
+        assert late.times.tolist() == fridays[1:].tolist()
+        assert late.data.characteristics.values[:, 0, 0].tolist() == [1, 2, 3, 4, 5]
+        assert late.audit()["cells_changed"].sum() == 0
+
+
+@pytest.mark.parametrize(("weekday", "name"), [("MON", "Monday"), ("WED", "Wednesday"), ("THU", "Thursday")])
+def test_midweek_returns_are_refused_with_publication_dates(weekday: str, name: str) -> None:
+    frame, told = weekly(weekday, 3), TOLD | {"returns_over": "row", "characteristics": ["x"]}
+    with pytest.raises(DataError, match=rf"mostly {name}, at \(2016-01-\d\d, A\), .*\(6 in all\).*Use lag="):
+        read_frame(frame, **told, available="filed")
+    assert read_frame(frame, **told, lag=1).frequency == "weekly"
+
+
+def test_publication_before_the_period_of_the_row_is_refused() -> None:
+    frame = gappy()
+    told = TOLD | {"returns_over": "row", "available": "filed", "characteristics": ["x"], "frequency": "monthly"}
+    first_day = frame["date"].to_numpy().astype("datetime64[M]").astype("datetime64[ns]")
+    read_frame(frame.assign(filed=first_day), **told)
+    early = frame["filed"].where(frame.index != 5, frame["date"] - pd.offsets.MonthEnd(1))
+    with pytest.raises(LookAheadError, match=r"row or later: found \(2015-01, A\d, published 2014-12-31\) \(1 in all"):
+        read_frame(frame.assign(filed=early), **told)
+
+
 def test_daily_lags_count_the_days_of_the_data_and_go_live_on_the_next_weekday() -> None:
     days = pd.to_datetime(["2016-01-04", "2016-01-05", "2016-01-07", "2016-01-08"])
     frame = pd.DataFrame({"date": days, "asset": "A", "ret": 0.01, "x": [1.0, 2.0, 3.0, 4.0]})
@@ -185,7 +228,6 @@ def test_daily_lags_count_the_days_of_the_data_and_go_live_on_the_next_weekday()
         lambda dates: dates.dt.to_period("M"),
         lambda dates: dates.dt.to_period("M").astype(object),
         lambda dates: dates.dt.date,
-        lambda dates: dates.dt.tz_localize("America/New_York"),
     ],
 )
 def test_dates_in_many_forms_are_the_same_dates(write) -> None:
@@ -254,9 +296,7 @@ def test_the_return_under_another_name_is_refused_where_it_lands_on_itself() -> 
     assert past.characteristics == ("x1", "reversal")  # a past return is a legitimate characteristic
     told = TOLD | {"returns_over": "next", "lag": 0}
     with pytest.raises(LookAheadError, match="'raw_return'"):
-        read_frame(
-            frame.assign(raw_return=frame["ret"] + 0.001), **told, characteristics=["x1", "raw_return"]
-        )
+        read_frame(frame.assign(raw_return=frame["ret"] + 0.001), **told, characteristics=["x1", "raw_return"])
     with pytest.raises(LookAheadError, match="cannot explain itself"):
         read_frame(frame, **told, characteristics=["x1", "ret"])
 
@@ -382,6 +422,75 @@ def test_faults_of_riskless_rates() -> None:
         read_frame(put("rf", np.inf)(frame), **told, risk_free="rf")
 
 
+def test_riskless_rates_in_other_units_are_refused() -> None:
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x"], "excess": False}
+    for rate, units in ((0.25, "decimal"), (0.0201, "decimal"), (5.0, "percent")):
+        frame = gappy().assign(rf=rate)
+        if units == "percent":
+            frame["ret"] *= 100
+        with pytest.raises(UnitsError, match=r"risk_free must be.*\(2015-01, A\d\), .*divide by 100.*divide by 12"):
+            read_frame(frame, **told | {"units": units}, risk_free="rf")
+    assert read_frame(gappy().assign(rf=0.0199), **told, risk_free="rf").warnings == ()
+    days = simulate.frame(n_months=6, n_assets=5, n_characteristics=1, seed=2, frequency="daily")
+    with pytest.raises(UnitsError, match="divide by 252"):
+        read_frame(days.assign(rf=0.01), **told | {"characteristics": ["x1"]}, risk_free="rf")
+
+
+@pytest.mark.parametrize("frequency", ["monthly", "daily"])
+def test_a_riskless_series_is_dated_by_the_period_it_covers(frequency: str) -> None:
+    frame = simulate.frame(n_months=8, n_assets=5, n_characteristics=1, seed=2, frequency=frequency)
+    dates = frame["date"].unique()
+    trend = pd.Series(0.0001 * np.arange(len(dates)), index=dates)
+    told = TOLD | {"characteristics": ["x1"], "excess": False}
+    over_row = read_frame(frame, **told, returns_over="row", lag=1, risk_free=trend)
+    following = frame.sort_values(["asset", "date"])
+    following["ret"] = following.groupby("asset")["ret"].shift(-1)
+    over_next = read_frame(following, **told, returns_over="next", lag=0, risk_free=trend)
+    np.testing.assert_array_equal(over_next.data.returns, over_row.data.returns)
+    ahead = following["date"].map(trend.shift(-1))
+    by_column = read_frame(following.assign(rf=ahead), **told, returns_over="next", lag=0, risk_free="rf")
+    np.testing.assert_array_equal(by_column.data.returns, over_row.data.returns)
+    with pytest.raises(DataError, match=r"missing for the period after the rows"):
+        read_frame(following, **told, returns_over="next", lag=0, risk_free=trend[:-1])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda dates: dates.dt.tz_localize("America/New_York"),
+        lambda dates: dates.dt.tz_localize("UTC").astype(object),
+        lambda dates: dates.dt.strftime("%Y-%m-%dT23:30:00-05:00"),
+        lambda dates: dates.dt.strftime("%Y-%m-%d 23:30:00+0900"),
+        lambda dates: dates.dt.strftime("%Y-%m-%dT00:00Z"),
+    ],
+)
+def test_dates_with_a_time_zone_are_refused_in_every_form(write) -> None:
+    frame, told = gappy(), TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x"]}
+    with pytest.raises(
+        DataError, match=r"'date' must hold dates without a time zone: found \(row 0, 2015-01-31.*tz_convert"
+    ):
+        read_frame(frame.assign(date=write(frame["date"])), **told)
+    plain = frame.assign(date=frame["date"].dt.strftime("%Y-%m-%dT23:30:00"))
+    assert read_frame(plain, **told).fingerprint == read_frame(frame, **told).fingerprint
+
+
+def test_months_dated_on_other_days_by_asset_must_be_called_months() -> None:
+    rng = np.random.default_rng(0)
+    frame = simulate.frame(n_months=14, n_assets=40, n_characteristics=2, seed=2)
+    day = pd.to_timedelta(
+        frame["asset"].map(dict(zip(frame["asset"].unique(), rng.integers(0, 28, 40), strict=True))), "D"
+    )
+    frame["date"] -= day
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x1"]}
+    cells = r"\(2000-0\d-\d\d, 2000-0\d-\d\d, S\d\d\), "
+    with pytest.raises(DataError, match=rf"look daily.*31 days apart \(median\), as at {cells}.*frequency=\"monthly\""):
+        read_frame(frame, **told)
+    assert read_frame(frame, **told, frequency="monthly").frequency == "monthly"
+    gaps = simulate.frame(n_months=30, n_assets=9, n_characteristics=1, seed=2, frequency="daily")
+    sparse = gaps[rng.random(len(gaps)) < 0.5]
+    assert read_frame(sparse, **told).frequency == "daily"
+
+
 def test_undated_publications_are_refused() -> None:
     told = TOLD | {"returns_over": "row", "characteristics": ["x"], "available": "filed"}
     with pytest.raises(LookAheadError, match=r"'filed'.*undated in row 5 \(1 in all\)"):
@@ -410,6 +519,10 @@ def test_odd_data_are_accepted_with_a_recorded_warning() -> None:
     with pytest.warns(DataWarning, match="in decimal, not in percent"):
         panel = read_frame(gappy(), **told | {"units": "percent"})
     assert "in decimal" in panel.warnings[0]
+    lost = gappy().assign(ret=lambda frame: 100 * frame["ret"].where(frame.index != 45, -0.9999))
+    with pytest.warns(DataWarning, match=r"-99% or less.*\(2015-\d\d, A\d\) \(1 in all\)"):
+        panel = read_frame(lost, **told | {"units": "percent"})
+    assert panel.warnings[0].startswith("returns of -99%")
     quarterly = gappy().loc[lambda frame: frame["date"].dt.month % 3 == 0]
     with pytest.warns(DataWarning, match="no return lands in the universe"):
         read_frame(quarterly, **told, frequency="monthly")

@@ -49,9 +49,7 @@ def test_sensitivities_and_hessian_are_derivatives_of_the_mean_function() -> Non
         for m in range(3):
             corners = mean(z + shifts[k] + shifts[m]) - mean(z + shifts[k] - shifts[m])
             corners = corners - mean(z - shifts[k] + shifts[m]) + mean(z - shifts[k] - shifts[m])
-            np.testing.assert_allclose(
-                truth.hessian.values[k, m], average(corners) / (4 * step**2), atol=1e-7
-            )
+            np.testing.assert_allclose(truth.hessian.values[k, m], average(corners) / (4 * step**2), atol=1e-7)
     np.testing.assert_allclose(truth.expected_returns.values[universe], mean(z)[universe], atol=1e-14)
     np.testing.assert_array_equal(np.isnan(truth.expected_returns.values), ~universe)
 

@@ -26,9 +26,7 @@ AFTER = ("returns", "observed")
 
 
 def source(seed: int = 1, n_assets: int = 40) -> pd.DataFrame:
-    frame = simulate.frame(
-        n_months=14, n_assets=n_assets, n_characteristics=2, seed=seed, ragged=True, missing=0.1
-    )
+    frame = simulate.frame(n_months=14, n_assets=n_assets, n_characteristics=2, seed=seed, ragged=True, missing=0.1)
     rng = np.random.default_rng(seed)
     frame = frame[rng.random(len(frame)) < 0.95].reset_index(drop=True)
     delay = pd.to_timedelta(rng.integers(0, 80, len(frame)), unit="D")
@@ -53,9 +51,7 @@ def prepare(panel: Panel) -> Panel:
     return panel.covered(0.5).largest(25).rank_normalise()
 
 
-def spoil_after(
-    frame: pd.DataFrame, cut: pd.Timestamp, returns_over: str, age: int | None, seed: int
-) -> pd.DataFrame:
+def spoil_after(frame: pd.DataFrame, cut: pd.Timestamp, returns_over: str, age: int | None, seed: int) -> pd.DataFrame:
     """Change, drop and add whatever was not known at the end of `cut`."""
     rng = np.random.default_rng(seed)
     later = (frame["date"] > cut).to_numpy()
@@ -91,9 +87,7 @@ def assert_equal_until(one: Panel, other: Panel, cut: pd.Timestamp) -> None:
         xr.testing.assert_identical(*(array.transpose(*first[name].dims) for array in pair))
 
 
-@pytest.mark.filterwarnings(
-    "ignore::bayesfactor.errors.DataWarning"
-)  # the newcomer can be alone in late months
+@pytest.mark.filterwarnings("ignore::bayesfactor.errors.DataWarning")  # the newcomer can be alone in late months
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     age=st.sampled_from(AGES),
@@ -125,9 +119,7 @@ def test_the_audit_passes_what_keeps_its_time(age: tuple) -> None:
 
 @pytest.mark.parametrize("frequency", ["weekly", "daily"])
 def test_the_audit_runs_on_weeks_and_days(frequency: str) -> None:
-    frame = simulate.frame(
-        n_months=12, n_assets=20, n_characteristics=2, seed=4, ragged=True, frequency=frequency
-    )
+    frame = simulate.frame(n_months=12, n_assets=20, n_characteristics=2, seed=4, ragged=True, frequency=frequency)
     frame = frame[frame["date"] != frame["date"].unique()[6]]  # a week without data, or a holiday
     told = TOLD | {"frequency": None, "returns_over": "row", "lag": 1}
     panel = read_frame(frame, **told).rank_normalise()
