@@ -296,10 +296,14 @@ def page(results: dict[str, Any]) -> str:
         [
             "# Performance",
             f"{line(provenance())} Load average while measuring: {load_average:.1f}.",
+            "A row's two numbers come from one process; rows are of the last time each was measured, and this page's "
+            "load average is of its writing. On a machine with other work both numbers of a ratio suffer, not equally. "
             "Ratios of two things measured in one process, warm. FLOPs count matrix products only, an activation is "
             "free; the GEMM rate is a 2048 x 2048 float32 product in the same process. Peak memory is the whole "
             "process's, JAX included.",
             table(["what", "found", "ratio", "goal", "met"], rows),
+            "The hand-written sampler's non-centred slopes suit months that say little; 100 stocks say much, so it is "
+            "a weak opponent, and whether its second run compiles anything was not checked: that row is provisional.",
             "Made by `python -m benchmarks`.\n",
         ]
     )

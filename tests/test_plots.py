@@ -193,6 +193,17 @@ def test_month_scores_add_up_and_few_months_are_inconclusive() -> None:
     )
 
 
+def test_days_are_named_as_days_and_counted_by_calendar_month() -> None:
+    days = pd.bdate_range("2016-01-22", periods=30)
+    results = {name: month_scores(30, seed).assign_coords(time=days) for seed, name in enumerate(("a", "b"))}
+    for result in results.values():
+        result["score"].attrs["frequency"] = "daily"
+    shown = texts(plots.plot_month_scores(results))
+    assert "INCONCLUSIVE: 30 days in 3 calendar months" in shown
+    assert "Which model predicted each day better" in shown
+    assert "2016-01-22" in shown
+
+
 def test_month_scores_of_shuffled_months_are_matched_by_label() -> None:
     deep, linear = month_scores(6, 1), month_scores(6, 2)
     figure = plots.plot_month_scores({"deep": deep.isel(time=[3, 1, 0, 2, 5, 4]), "linear": linear})

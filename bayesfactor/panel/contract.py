@@ -54,7 +54,6 @@ def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) 
     for name in _UNITS:
         if name in arrays:
             check_units(arrays[name], name, PERIODS_PER_YEAR[frequency])
-    _refuse_impossible(arrays["returns"], cells)
     coords = {name: data.indexes[name] for name in data.dims}
     variables = {name: (DIMS[name], _frozen(values), _attrs(name)) for name, values in arrays.items()}
     canonical = xr.Dataset(variables, coords)
@@ -96,12 +95,21 @@ def total_losses(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
     )
 
 
-def _refuse_impossible(returns: np.ndarray, cells: _Cells) -> None:
+def refuse_impossible(data: xr.Dataset, frequency: str) -> None:
+    """Refuse returns below -105%, which are codes. For data that were read: simulated ones have no such floor.
+
+    Raises
+    ------
+    DataError
+        Naming the first cells.
+    """
+    returns = data.returns.transpose(*DIMS["returns"]).values
     remedy = (
         f"The lowest is {np.nanmin(returns, initial=0.0):.6g}, and nobody loses more than everything. Usually a "
         "missing code (-99.99, -66) taken for a return: make it NaN before reading."
     )
-    cells.refuse(returns < _LEAST_RETURN, "returns", f"at least {_LEAST_RETURN} (decimal, excess)", remedy)
+    must = f"at least {_LEAST_RETURN} (decimal, excess)"
+    _Cells(data, frequency).refuse(returns < _LEAST_RETURN, "returns", must, remedy)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

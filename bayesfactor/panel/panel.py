@@ -15,7 +15,7 @@ from bayesfactor.errors import AlignmentError, DataError, DataWarning, EmptyWind
 from bayesfactor.panel import preparation as prepare
 from bayesfactor.panel import summary
 from bayesfactor.panel.arrays import PanelArrays, pack
-from bayesfactor.panel.contract import total_losses, validated
+from bayesfactor.panel.contract import validated
 from bayesfactor.panel.periods import PERIODS_PER_YEAR, Days, as_days, first_and_last_day, period_ends, show
 
 _LONG_AGO, _FAR_AHEAD = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
@@ -95,10 +95,6 @@ class Panel:
         if self._recipe is None:
             source = DatasetSource(data, self.frequency, self.preparation, self.missing)
             object.__setattr__(self, "_recipe", Recipe(source))
-            for message in total_losses(data, self.frequency):
-                if message not in self.warnings:
-                    python_warnings.warn(message, DataWarning, stacklevel=3)
-                    object.__setattr__(self, "warnings", (*self.warnings, message))
 
     # What it is
 

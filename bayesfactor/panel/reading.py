@@ -19,7 +19,7 @@ from bayesfactor.errors import (
     UnitsError,
     first_three,
 )
-from bayesfactor.panel.contract import total_losses
+from bayesfactor.panel.contract import refuse_impossible, total_losses
 from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
 from bayesfactor.panel.panel import Panel, Recipe
 from bayesfactor.panel.periods import (
@@ -189,6 +189,7 @@ def read_frame(
         check_gaps(dates, frame[asset].to_numpy(), calendar.frequency)
     rows = read_rows(frame, layout, calendar.frequency)
     panel = FrameSource(origin, layout, calendar).panel(rows)
+    refuse_impossible(panel.data, panel.frequency)
     refuse_known_returns(panel.data)
     odd = _oddities(panel, units)
     for message in odd:

@@ -12,7 +12,6 @@ import xarray as xr
 from bayesfactor.errors import (
     AlignmentError,
     DataError,
-    DataWarning,
     DuplicateKeyError,
     EmptyWindowError,
     UnitsError,
@@ -291,21 +290,6 @@ def test_units_check_knows_the_length_of_a_period() -> None:
     assert Panel(daily_returns(0.02), "daily").warnings == ()
     monthly = daily_returns(0.3).assign_coords(time=raw().data.time)
     assert Panel(monthly.clip(min=-0.9).assign(raw().data.drop_vars("returns")), "monthly").frequency == "monthly"
-
-
-def test_impossible_returns_are_refused_and_total_losses_are_told() -> None:
-    data = raw().data
-    t, i = np.argwhere(data.observed.values)[0]
-    cell = rf"\({data.indexes['time'][t]:%Y-%m}, {data.indexes['asset'][i]}\) \(1 in all\)"
-    for code in (-99.99, -66.0, -1.0501):
-        with pytest.raises(DataError, match=rf"at least -1\.05.*{cell}.*missing code.*NaN"):
-            Panel(changed("returns", (t, i), code), "monthly")
-    for loss in (-0.99, -0.9999, -1.05):
-        with pytest.warns(DataWarning, match=rf"-99% or less.*{cell}.*delisting"):
-            panel = Panel(changed("returns", (t, i), loss), "monthly")
-        assert len(panel.warnings) == 1
-        assert panel.sel(time=slice(None)).rank_normalise().warnings == panel.warnings
-    assert Panel(changed("returns", (t, i), -0.9899), "monthly").warnings == ()
 
 
 def test_describe_counts_by_month() -> None:

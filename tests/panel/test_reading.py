@@ -491,6 +491,26 @@ def test_months_dated_on_other_days_by_asset_must_be_called_months() -> None:
     assert read_frame(sparse, **told).frequency == "daily"
 
 
+def test_impossible_returns_are_refused_and_total_losses_are_told() -> None:
+    told = TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x1"]}
+    frame = simulate.frame(n_months=6, n_assets=5, n_characteristics=1, seed=2)
+    row = frame.index[(frame["date"] == "2000-04-30") & (frame["asset"] == "S3")][0]
+    cell = r"\(2000-04, S3\) \(1 in all\)"
+
+    def holding(value: float) -> pd.DataFrame:
+        return frame.assign(ret=frame["ret"].where(frame.index != row, value))
+
+    for code in (-99.99, -66.0, -1.0501):
+        with pytest.raises(DataError, match=rf"at least -1\.05.*{cell}.*missing code.*NaN"):
+            read_frame(holding(code), **told)
+    for loss in (-0.99, -0.9999, -1.05):
+        with pytest.warns(DataWarning, match=rf"-99% or less.*{cell}.*delisting"):
+            panel = read_frame(holding(loss), **told)
+        assert len(panel.rank_normalise().warnings) == 1
+        assert panel.audit()["cells_changed"].sum() == 0
+    assert read_frame(holding(-0.9899), **told).warnings == ()
+
+
 def test_undated_publications_are_refused() -> None:
     told = TOLD | {"returns_over": "row", "characteristics": ["x"], "available": "filed"}
     with pytest.raises(LookAheadError, match=r"'filed'.*undated in row 5 \(1 in all\)"):
