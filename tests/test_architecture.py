@@ -26,9 +26,7 @@ def test_import_contracts_hold() -> None:
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "entry", ["import bayesfactor", "import bayesfactor.cli", "from bayesfactor import errors"]
-)
+@pytest.mark.parametrize("entry", ["import bayesfactor", "import bayesfactor.cli", "from bayesfactor import errors"])
 def test_the_package_and_the_command_line_import_nothing_heavy(entry: str) -> None:
     done = run("-c", f"{entry}; import sys; print([name for name in {HEAVY} if name in sys.modules])")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
@@ -56,14 +54,10 @@ def test_public_names_resolve_and_are_documented(name: str) -> None:
     public = getattr(bf, name)
     assert inspect.getdoc(public), f"bayesfactor.{name} has no docstring"
     if inspect.isfunction(public):
-        assert "Returns\n-------" in inspect.getdoc(public), (
-            f"bayesfactor.{name} does not say what it returns"
-        )
+        assert "Returns\n-------" in inspect.getdoc(public), f"bayesfactor.{name} does not say what it returns"
 
 
-@pytest.mark.parametrize(
-    "module", ["plots", "metrics", "simulate", "datasets", "report", "evaluation", "quantities"]
-)
+@pytest.mark.parametrize("module", ["plots", "metrics", "simulate", "datasets", "report", "evaluation", "quantities"])
 def test_public_functions_of_modules_say_what_they_return(module: str) -> None:
     home = getattr(bf, module, None) or __import__(f"bayesfactor.{module}", fromlist=["_"])
     names = getattr(home, "__all__", None) or [

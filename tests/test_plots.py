@@ -92,9 +92,7 @@ def test_sensitivities_show_means_and_bands_in_percent_in_sorted_order() -> None
     np.testing.assert_allclose(points.get_xdata(), 100 * result["mean"].values[order], rtol=1e-12)
     np.testing.assert_array_equal(points.get_ydata(), np.arange(len(NAMES)))
     segments = np.array(axes.collections[0].get_segments())
-    np.testing.assert_allclose(
-        segments[:, :, 0], 100 * np.c_[result["lower"], result["upper"]][order], rtol=1e-12
-    )
+    np.testing.assert_allclose(segments[:, :, 0], 100 * np.c_[result["lower"], result["upper"]][order], rtol=1e-12)
     shown = [label.get_text() for label in axes.get_yticklabels()]
     assert shown == [NAMES[i].replace("_", " ") for i in order]
 
@@ -105,9 +103,7 @@ def test_a_second_model_is_matched_by_label_not_by_position() -> None:
     axes = plots.plot_sensitivities({"linear": result, "deep": shuffled}).axes[0]
     order = [NAMES[i] for i in np.argsort(result["mean"].values)]
     points = next(line for line in axes.lines if line.get_label() == "deep")
-    np.testing.assert_allclose(
-        points.get_xdata(), 100 * shuffled["mean"].sel(characteristic=order), rtol=1e-12
-    )
+    np.testing.assert_allclose(points.get_xdata(), 100 * shuffled["mean"].sel(characteristic=order), rtol=1e-12)
 
 
 @pytest.mark.parametrize("status", ["warn", "failed"])
@@ -164,9 +160,7 @@ def test_forecast_sorts_the_month_drops_absent_assets_and_names_both_ends() -> N
     expected = np.sort(100 * result["mean"].isel(time=-1).dropna("asset").values)
     np.testing.assert_allclose(line, expected, rtol=1e-12)
     named = [label.get_text() for label in figure.axes[1].get_yticklabels()]
-    ordered = (
-        result["mean"].isel(time=-1).dropna("asset").sortby(result["mean"].isel(time=-1).dropna("asset"))
-    )
+    ordered = result["mean"].isel(time=-1).dropna("asset").sortby(result["mean"].isel(time=-1).dropna("asset"))
     assert named == [*ordered["asset"].values[:3], *ordered["asset"].values[-3:]]
     earlier = plots.plot_forecast(result, time=result["time"].values[0])
     assert "2016-11" in texts(earlier)
@@ -185,12 +179,8 @@ def test_month_scores_add_up_and_few_months_are_inconclusive() -> None:
     np.testing.assert_allclose([bar.get_height() for bar in figure.axes[0].patches], difference, rtol=1e-12)
     np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), np.cumsum(difference), rtol=1e-12)
     assert "INCONCLUSIVE: 6 months" in texts(figure)
-    assert "INCONCLUSIVE" not in texts(
-        plots.plot_month_scores({"a": month_scores(24, 1), "b": month_scores(24, 2)})
-    )
-    assert "INCONCLUSIVE" in texts(
-        plots.plot_month_scores({"a": month_scores(23, 1), "b": month_scores(23, 2)})
-    )
+    assert "INCONCLUSIVE" not in texts(plots.plot_month_scores({"a": month_scores(24, 1), "b": month_scores(24, 2)}))
+    assert "INCONCLUSIVE" in texts(plots.plot_month_scores({"a": month_scores(23, 1), "b": month_scores(23, 2)}))
 
 
 def test_days_are_named_as_days_and_counted_by_calendar_month() -> None:

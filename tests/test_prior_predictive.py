@@ -17,7 +17,7 @@ N_DRAWS = 200
 
 @pytest.fixture(scope="module", params=[{"hidden": ()}, {"hidden": (8,)}], ids=["linear", "network"])
 def prior_months(request):
-    """Returns (draw, time, stock), expected returns (draw, time, stock) and average intercepts (draw,) under the prior."""
+    """Under the prior: returns and expected returns (draw, time, stock), average intercepts (draw,)."""
     model = bf.FundamentalFactorModel(noise="normal", **request.param)
     panel = bf.datasets.us_equities()
     arrays = panel.sel(time=panel.times[:4]).arrays()

@@ -17,9 +17,7 @@ def blocks(page: str) -> list[str]:
     return ["\n" * text[: block.start(1)].count("\n") + block.group(1) for block in found]
 
 
-@pytest.mark.filterwarnings(
-    "ignore::bayesfactor.errors.ConvergenceWarning"
-)  # the page says that its draws are few
+@pytest.mark.filterwarnings("ignore::bayesfactor.errors.ConvergenceWarning")  # the page says that its draws are few
 @pytest.mark.parametrize("page", ["panel.md", "tutorial.md"])
 def test_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -97,9 +97,7 @@ def test_twins_are_a_coin_toss():
 
 def test_probability_is_student_t_with_one_less_than_the_months():
     totals = np.array([1.0, 2.0, -0.5, 1.5])
-    assert prob_positive_sum(totals) == pytest.approx(
-        stats.t.cdf(totals.sum() / se_of_sum(totals), 3), abs=1e-14
-    )
+    assert prob_positive_sum(totals) == pytest.approx(stats.t.cdf(totals.sum() / se_of_sum(totals), 3), abs=1e-14)
     assert prob_positive_sum(np.full(4, 0.25)) == 1.0
     assert prob_positive_sum(np.full(4, -0.25)) == 0.0
 
@@ -236,9 +234,7 @@ def test_different_months_are_refused_by_name():
 
 def test_repeated_months_and_things_that_are_no_month_series():
     good = _three(120)["good"]
-    with pytest.raises(
-        ComparisonError, match=r"'b' must have each month once: repeated 2000-01-31 \(1 in all\)"
-    ):
+    with pytest.raises(ComparisonError, match=r"'b' must have each month once: repeated 2000-01-31 \(1 in all\)"):
         compare_scores({"a": good, "b": xr.concat([good, good[:1]], "time")})
     with pytest.raises(ComparisonError, match=r"'b' must be a DataArray labelled by time.*found Dataset"):
         compare_scores({"a": good, "b": good.to_dataset(name="score")})
@@ -260,9 +256,7 @@ def test_different_stocks_are_refused_with_their_months():
 def test_scores_of_different_kinds_are_refused(key):
     scores = _three(120)
     scores["good"].attrs[key] = "one"
-    with pytest.raises(
-        ComparisonError, match=rf"attribute '{key}' differs: poor: not stated; good: one; middle: not"
-    ):
+    with pytest.raises(ComparisonError, match=rf"attribute '{key}' differs: poor: not stated; good: one; middle: not"):
         compare_scores(scores)
 
 
@@ -336,9 +330,7 @@ class TestFits:
             compare(fits, parts[1])
 
     def test_months_that_a_fit_has_seen(self, parts, economy_panel):
-        with pytest.raises(
-            LookAheadError, match=r"model 'worse': holdout months must be later.*\(30 in all\)"
-        ):
+        with pytest.raises(LookAheadError, match=r"model 'worse': holdout months must be later.*\(30 in all\)"):
             compare(_fits(parts[0]), economy_panel)
 
     @pytest.mark.parametrize(

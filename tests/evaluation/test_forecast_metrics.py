@@ -37,9 +37,7 @@ def pair() -> tuple[xr.DataArray, xr.DataArray]:
     return _array(rng.normal(0, 0.03, (MONTHS, ASSETS))), _array(realised)
 
 
-def _loop_r2(
-    forecast: xr.DataArray, realised: xr.DataArray, benchmark: xr.DataArray | None, months: list
-) -> float:
+def _loop_r2(forecast: xr.DataArray, realised: xr.DataArray, benchmark: xr.DataArray | None, months: list) -> float:
     own = other = 0.0
     for month in months:
         for asset in realised.asset.values:
@@ -90,9 +88,7 @@ def test_l2_and_linf_are_the_slow_loops(pair):
 def test_joined_by_label_never_by_position(pair):
     forecast, realised = pair
     rng = np.random.default_rng(3)
-    shuffled = forecast.isel(time=rng.permutation(MONTHS), asset=rng.permutation(ASSETS)).transpose(
-        "asset", "time"
-    )
+    shuffled = forecast.isel(time=rng.permutation(MONTHS), asset=rng.permutation(ASSETS)).transpose("asset", "time")
     for metric in (metrics.predictive_r2, metrics.predictive_r2_by_month, metrics.l2, metrics.linf):
         xr.testing.assert_identical(metric(shuffled, realised), metric(forecast, realised))
         backwards = metric(forecast, realised.isel(time=slice(None, None, -1)))
@@ -159,9 +155,7 @@ def test_historical_mean_with_other_labels_is_refused(pair):
 
 def test_repeated_labels_are_refused(pair):
     forecast, realised = pair
-    with pytest.raises(
-        DuplicateKeyError, match=r"forecast must have each label of 'asset' once: repeated a1 \(1 in"
-    ):
+    with pytest.raises(DuplicateKeyError, match=r"forecast must have each label of 'asset' once: repeated a1 \(1 in"):
         metrics.l2(forecast.assign_coords(asset=["a0", "a1", "a1", "a3", "a4"]), realised)
 
 
@@ -192,13 +186,9 @@ def test_infinite_and_absent_returns_are_refused(pair):
 @pytest.fixture(scope="module")
 def ragged() -> bf.Panel:
     """A panel with absent returns and with returns of stocks outside the universe."""
-    economy = bf.simulate.economy(
-        n_months=12, n_assets=8, n_characteristics=2, seed=5, ragged=True, missing=0.1
-    )
+    economy = bf.simulate.economy(n_months=12, n_assets=8, n_characteristics=2, seed=5, ragged=True, missing=0.1)
     inside = np.random.default_rng(0).random((12, 8)) < 0.8
-    panel = economy.panel.apply(
-        lambda data: data.assign(in_universe=data.in_universe & inside), "smaller universe"
-    )
+    panel = economy.panel.apply(lambda data: data.assign(in_universe=data.in_universe & inside), "smaller universe")
     assert 0 < int((panel.data.observed & panel.data.in_universe).sum()) < int(panel.data.observed.sum()) < 96
     return panel
 
@@ -241,9 +231,7 @@ def test_historical_mean_knows_nothing_of_month_t_and_later(ragged):
     train, test = ragged.split(ragged.times[5])
     cut = test.times[3]
     changed = test.apply(
-        lambda data: data.assign(
-            returns=data.returns.where(data.time < np.datetime64(cut), data.returns * -3.0)
-        ),
+        lambda data: data.assign(returns=data.returns.where(data.time < np.datetime64(cut), data.returns * -3.0)),
         "later returns changed",
     )
     before, after = metrics.historical_mean(train, test), metrics.historical_mean(train, changed)
@@ -265,9 +253,7 @@ def test_historical_mean_refuses_overlap_and_no_history(ragged):
 
 
 def test_historical_mean_refuses_another_frequency(ragged):
-    weekly = bf.simulate.economy(
-        n_months=6, n_assets=8, n_characteristics=2, seed=5, frequency="weekly"
-    ).panel
+    weekly = bf.simulate.economy(n_months=6, n_assets=8, n_characteristics=2, seed=5, frequency="weekly").panel
     with pytest.raises(AlignmentError, match="train is weekly, panel is monthly"):
         metrics.historical_mean(weekly, ragged)
 

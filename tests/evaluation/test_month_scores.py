@@ -100,15 +100,11 @@ class TestOnAPanel:
         first, second = (month_scores(fake_fit(train), panel) for panel in (test, fewer))
         same = first["scored_assets"].values == second["scored_assets"].values
         np.testing.assert_array_equal(np.flatnonzero(~same), [3])
-        xr.testing.assert_identical(
-            first["scored_assets"], month_scores(fake_fit(train), test)["scored_assets"]
-        )
+        xr.testing.assert_identical(first["scored_assets"], month_scores(fake_fit(train), test)["scored_assets"])
 
     def test_training_months_are_no_holdout(self, economy_panel):
         train, _ = economy_panel.split(economy_panel.times[50])
-        with pytest.raises(
-            LookAheadError, match=r"was trained on 2000-02-29, 2000-03-31, 2000-04-30 \(50 in all\)"
-        ):
+        with pytest.raises(LookAheadError, match=r"was trained on 2000-02-29, 2000-03-31, 2000-04-30 \(50 in all\)"):
             month_scores(fake_fit(train), economy_panel)
 
     def test_a_single_shared_month_is_enough_and_one_later_is_not(self, economy_panel):
@@ -121,9 +117,7 @@ class TestOnAPanel:
     def test_months_before_the_training_window_are_no_holdout_either(self, economy_panel):
         times = economy_panel.times
         before, later = economy_panel.split(times[20])
-        with pytest.raises(
-            LookAheadError, match=r"up to \d{4}-\d\d-\d\d, after 2000-02-29, .* \(20 in all\)"
-        ):
+        with pytest.raises(LookAheadError, match=r"up to \d{4}-\d\d-\d\d, after 2000-02-29, .* \(20 in all\)"):
             month_scores(fake_fit(later), before)
 
     def test_a_hole_in_the_training_window_is_no_holdout(self, economy_panel):

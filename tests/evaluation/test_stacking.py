@@ -58,8 +58,6 @@ def test_permuted_models_give_permuted_weights_and_month_levels_do_not_matter():
     rng = np.random.default_rng(9)
     scores = rng.normal(0, 1.5, (40, 3))
     order = [2, 0, 1]
-    np.testing.assert_allclose(
-        stacking_weights(scores[:, order]), stacking_weights(scores)[order], atol=1e-10
-    )
+    np.testing.assert_allclose(stacking_weights(scores[:, order]), stacking_weights(scores)[order], atol=1e-10)
     shifted = scores + rng.normal(-1500, 300, (40, 1))
     np.testing.assert_allclose(stacking_weights(shifted), stacking_weights(scores), atol=1e-8)

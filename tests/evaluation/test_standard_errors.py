@@ -23,9 +23,7 @@ def _slow_hac(x: np.ndarray) -> float:
 @pytest.mark.parametrize("months", [3, 6, 24, 120])
 def test_both_errors_are_the_slow_loops(months):
     x = np.random.default_rng(months).normal(2.0, 5.0, months)
-    assert clustered_se(x) == pytest.approx(
-        np.sqrt(months * sum((x - x.mean()) ** 2) / (months - 1)), rel=1e-13
-    )
+    assert clustered_se(x) == pytest.approx(np.sqrt(months * sum((x - x.mean()) ** 2) / (months - 1)), rel=1e-13)
     assert hac_se(x) == pytest.approx(_slow_hac(x), rel=1e-12)
     assert se_of_sum(x) == max(clustered_se(x), hac_se(x))
 

@@ -114,7 +114,7 @@ def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path, sign):
     for name, content in contents.items():
         path = tmp_path / name
         path.write_bytes(sign(content))
-        with pytest.raises(CorruptResultError, match="not a saved|not written by Fit.save"):
+        with pytest.raises(CorruptResultError, match=r"not a saved|not written by Fit\.save"):
             bf.load(path)
     assert not exploded.exists()
 

@@ -53,13 +53,13 @@ def with_few_returns(months):
 
 
 def test_a_month_with_fewer_stocks_than_slopes_warns_and_names_it():
-    with pytest.warns(DataWarning, match=r"as the model has slopes \(4\).*positions 0 \(1 in all"):
-        LINEAR.check(with_few_returns(1))
+    with pytest.warns(DataWarning, match=r"as the model has slopes \(4\).*have fewer: 2000-02-29 \(1 in all"):
+        LINEAR.check(with_few_returns(1), panel().times)
 
 
 def test_many_such_months_are_refused():
-    with pytest.raises(DataError, match=r"9% of the months have fewer.*positions 0, 1 \(2 in all"):
-        LINEAR.check(with_few_returns(2))
+    with pytest.raises(DataError, match=r"9% of the months have fewer: 2000-02-29, 2000-03-31 \(2 in all"):
+        LINEAR.check(with_few_returns(2), panel().times)
 
 
 def test_exactly_as_many_stocks_as_slopes_will_do():
@@ -69,13 +69,13 @@ def test_exactly_as_many_stocks_as_slopes_will_do():
     for month in range(len(few)):
         few[month] = False
         few[month, np.flatnonzero(arrays.observed[month])[:4]] = True
-    LINEAR.check(arrays._replace(observed=few))  # warnings are errors here
+    LINEAR.check(arrays._replace(observed=few), panel().times)  # warnings are errors here
 
 
 def test_full_pooling_and_networks_do_not_ask_for_large_months():
     arrays = with_few_returns(2)
-    NETWORK.check(arrays)
-    bf.FundamentalFactorModel(hidden=(), pooling="full").check(arrays)
+    NETWORK.check(arrays, panel().times)
+    bf.FundamentalFactorModel(hidden=(), pooling="full").check(arrays, panel().times)
 
 
 @pytest.mark.parametrize(

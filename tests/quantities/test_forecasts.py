@@ -98,7 +98,8 @@ def test_month_densities_are_those_of_every_draw_and_month(model):
         )
         for draw, params in enumerate(each_draw(fit)[::6]):
             for t in (0, 7, 22):
-                key = jax.random.fold_in(jax.random.key(4), t)
+                day = int(panel().times.values[t].astype("datetime64[D]").astype(int))
+                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(4), 6 * draw), day)
                 want = one(params, arrays.characteristics[t], arrays.returns[t], arrays.observed[t], key)
                 value = found.values.reshape(30, 23)[6 * draw, t]
                 assert value == pytest.approx(float(want), rel=1e-9)
