@@ -65,7 +65,8 @@ def spoil_after(frame: pd.DataFrame, cut: pd.Timestamp, returns_over: str, age: 
         )
     frame.loc[secret, "sector"] = "other"
     if age is None:
-        frame.loc[secret, "filed"] = cut + pd.to_timedelta(rng.integers(1, 90, secret.sum()), unit="D")
+        earliest = frame.loc[secret, "date"].clip(lower=cut)  # never before the row's own date
+        frame.loc[secret, "filed"] = earliest + pd.to_timedelta(rng.integers(1, 90, secret.sum()), unit="D")
         later = later & secret
     frame = frame[~later | (rng.random(len(frame)) < 0.7)]
     dates = cut + pd.offsets.MonthEnd(1) * np.arange(1, 4)
