@@ -31,6 +31,7 @@ from numpyro import handlers  # noqa: E402
 
 from bayesfactor import simulate  # noqa: E402
 from bayesfactor.components import month  # noqa: E402
+from bayesfactor.components.batches import map_in_batches  # noqa: E402
 from bayesfactor.inference.sampling import run_nuts  # noqa: E402
 from bayesfactor.inference.settings import NUTS  # noqa: E402
 from bayesfactor.models import FundamentalFactorModel  # noqa: E402
@@ -154,7 +155,7 @@ def over_draws(function: Callable[..., Any], params: Any, *given: Any) -> Any:
 
     def one_set(params: Any, *given: Any) -> Any:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), params)
-        return jax.lax.map(lambda draw: function(draw, *given), flat, batch_size=50)
+        return map_in_batches(lambda draw: function(draw, *given), flat, 50)
 
     shape = next(iter(params.values())).shape[:3]
     result = jax.jit(jax.vmap(one_set))(jax.tree.map(jnp.asarray, params), *given)

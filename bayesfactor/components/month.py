@@ -110,10 +110,35 @@ def log_density_of_moments(moments: Moments, root: Array) -> Array:
     if root.shape[-1] == 0:
         return -0.5 * constant
     # K = A A' is the same for every month: only one factorisation a month is left, of K^-1 + B' D^-1 B.
-    inverse_root = solve_triangular(root, jnp.eye(root.shape[-1], dtype=root.dtype), lower=True)
+    inverse_root = inverse_of_lower(root)
     precision = inverse_root.T @ inverse_root + moments.gram
     log_determinant = jnp.sum(jnp.log(jnp.diagonal(root)))
     return log_gaussian_integral(precision, moments.projection) - log_determinant - 0.5 * constant
+
+
+@jax.custom_vjp
+def inverse_of_lower(root: Array) -> Array:
+    """Inverse (shock, shock) of a lower triangular matrix, by forward substitution."""
+    root = jnp.asarray(root)
+    identity = jnp.eye(root.shape[-1], dtype=root.dtype)
+
+    def substitute(index: Array, inverse: Array) -> Array:
+        row = root[index]  # zero from the diagonal on in the rows of the inverse that are not there yet
+        return inverse.at[index].set((identity[index] - row @ inverse) / row[index])
+
+    return jax.lax.fori_loop(0, root.shape[-1], substitute, jnp.zeros_like(root))
+
+
+def _inverse_of_lower_forward(root: Array) -> tuple[Array, Array]:
+    inverse = inverse_of_lower(root)
+    return inverse, inverse
+
+
+def _inverse_of_lower_backward(inverse: Array, cotangent: Array) -> tuple[Array]:
+    return (-jnp.tril(inverse.T @ cotangent @ inverse.T),)
+
+
+inverse_of_lower.defvjp(_inverse_of_lower_forward, _inverse_of_lower_backward)
 
 
 @jax.custom_vjp
@@ -132,19 +157,34 @@ def log_gaussian_integral(precision: Array, projection: Array) -> Array:
 
 
 def _gaussian_integral(precision: Array, projection: Array) -> tuple[Array, tuple[Array, Array]]:
-    factor = jnp.linalg.cholesky(precision)
-    identity = jnp.eye(precision.shape[-1], dtype=precision.dtype)
-    inverse_factor = solve_triangular(factor, identity, lower=True)
-    whitened = inverse_factor @ projection
-    value = 0.5 * whitened @ whitened - jnp.sum(jnp.log(jnp.diagonal(factor)))
-    return value, (inverse_factor, whitened)
+    """The value, and what its derivatives need: ``M^-1`` and ``M^-1 b``.
+
+    Symmetric sweeps of ``M`` bordered by ``b`` (Goodnight, 1979) give the inverse, the solution, the quadratic form
+    and the pivots in one loop of elementwise operations. LAPACK is avoided on purpose: two batched calls at once can
+    block JAX's thread pool for ever (decision 9).
+    """
+    size = precision.shape[-1]
+    bordered = jnp.block([[precision, projection[:, None]], [projection[None, :], jnp.zeros((1, 1), precision.dtype)]])
+    index = jnp.arange(size + 1)
+
+    def sweep(pivot_index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        matrix, log_determinant = carry
+        row = matrix[pivot_index]
+        pivot = row[pivot_index]
+        scaled = row / pivot
+        here = index == pivot_index
+        swept = jnp.where(here, scaled[:, None], jnp.where(here[:, None], scaled, matrix - row[:, None] * scaled))
+        swept = jnp.where(here & here[:, None], -1.0 / pivot, swept)
+        return swept, log_determinant + jnp.log(pivot)
+
+    start = (bordered, jnp.zeros((), precision.dtype))
+    swept, log_determinant = jax.lax.fori_loop(0, size, sweep, start)
+    return -0.5 * (swept[size, size] + log_determinant), (-swept[:size, :size], swept[:size, size])
 
 
 def _gaussian_integral_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    inverse_factor, whitened = saved
-    mean = inverse_factor.T @ whitened
-    second_moment = inverse_factor.T @ inverse_factor + mean[:, None] * mean
-    return -0.5 * cotangent * second_moment, cotangent * mean
+    covariance, mean = saved
+    return -0.5 * cotangent * (covariance + mean[:, None] * mean), cotangent * mean
 
 
 log_gaussian_integral.defvjp(_gaussian_integral, _gaussian_integral_backward)

@@ -19,6 +19,7 @@ import xarray as xr
 from arviz_base import from_dict
 
 from bayesfactor.components import conjugate
+from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError
 from bayesfactor.inference.diagnostics import diagnose_functions, finite, verdict
 from bayesfactor.inference.result import Fit
@@ -167,9 +168,8 @@ def _functions(model: Any, posterior: dict[str, np.ndarray], probes: np.ndarray)
     shape = next(iter(posterior.values())).shape[:2]
     flat = {name: jnp.asarray(value.reshape(-1, *value.shape[2:])) for name, value in posterior.items()}
     rows = jnp.asarray(probes)
-    computed = jax.jit(lambda draws: jax.lax.map(lambda params: model.functions(params, rows), draws, batch_size=64))(
-        flat
-    )
+    mapped = jax.jit(lambda draws: map_in_batches(lambda params: model.functions(params, rows), draws, 64))
+    computed = mapped(flat)
     return {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in computed.items()}
 
 

@@ -21,6 +21,7 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
 from bayesfactor.inference.settings import NUTS
 
@@ -143,7 +144,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
     def constrain(points: Any, data: Any) -> dict[str, Array]:
         rebuild = partial(constrain_fn, model, (data,), {}, return_deterministic=True)
-        return jax.lax.map(rebuild, points, batch_size=64)
+        return map_in_batches(rebuild, points, 64)
 
     def batched(function: Callable[..., Any]) -> Callable[..., Any]:
         chains = jax.vmap(function, in_axes=(0, None))

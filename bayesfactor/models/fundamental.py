@@ -27,7 +27,7 @@ from numpyro.contrib.module import random_eqx_module
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import LocScaleReparam
 
-from bayesfactor.components import conjugate, networks
+from bayesfactor.components import conjugate, correlation, networks
 from bayesfactor.components.month import (
     Moments,
     MonthLaw,
@@ -39,7 +39,7 @@ from bayesfactor.panel import PanelArrays
 
 Params = dict[str, Array]
 
-LKJ_LIMIT = 12  # above it the correlation of the slopes is diagonal plus low rank
+SCALE_TAILS = 4.0  # degrees of freedom of the prior on the scales of monthly slopes
 NOISE_PRIOR_SD = 0.5  # of the log noise level around the training returns' cross-sectional sd
 NETWORK = "network"
 
@@ -87,7 +87,8 @@ class FundamentalFactorModel:
     slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
         characteristic; for networks the last layer is scaled so that expected returns have the same prior spread.
         ``math.inf`` is a flat prior (linear model only).
-    slope_variation : prior scale of the sd over months of such a slope, decimal per month.
+    slope_variation : prior scale of the sd over months of such a slope, decimal per month. Half Student-t with four
+        degrees of freedom: the slopes of nearly collinear characteristics move far more than others do.
     intercept_sd, intercept_variation : the same for the intercept (the average stock).
     noise_variation : prior scale of the sd over months of the log noise level.
     shock_rank : rank of the correlation of the slopes beyond the diagonal, where there are more than 12.
@@ -420,20 +421,12 @@ class FundamentalFactorModel:
         # A month cannot identify the slope of an indicator: it does not move.
         moves = data.varies if network is None else weight
         typical = jnp.concatenate([jnp.full(1, self.intercept_variation), self.slope_variation * moves])
-        relative = numpyro.sample("slope_scale_relative", dist.HalfNormal(1.0).expand([n_features]).to_event(1))
+        half_t = dist.FoldedDistribution(dist.StudentT(SCALE_TAILS)).expand([n_features]).to_event(1)
+        relative = numpyro.sample("slope_scale_relative", half_t)
         params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
-        root = self._sample_correlation_root(n_features)
+        root = correlation.sample_root("slope", n_features, self.shock_rank)
         params["slope_correlation_root"] = numpyro.deterministic("slope_correlation_root", root)
         return params
-
-    def _sample_correlation_root(self, size: int) -> Array:
-        """A square root of the correlation of the monthly slopes: LKJ, or diagonal plus low rank when large."""
-        if size <= LKJ_LIMIT:
-            return numpyro.sample("slope_correlation", dist.LKJCholesky(size, concentration=2.0))
-        factor = numpyro.sample("slope_factor", dist.Normal(0.0, 0.5).expand([size, self.shock_rank]).to_event(2))
-        covariance = jnp.eye(size) + factor @ factor.T
-        deviation = jnp.sqrt(jnp.diagonal(covariance))
-        return jnp.linalg.cholesky(covariance / (deviation[:, None] * deviation))
 
     def _sample_input_scale(self, n_characteristics: int) -> Array | float:
         """Scale (characteristic,) of what each characteristic contributes; 1 under the normal prior."""

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import AlignmentError, DataError
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel, PanelArrays
@@ -65,9 +66,7 @@ def over_draws(
         given = jax.tree.map(
             lambda leaf: jnp.asarray(leaf, dtype if np.asarray(leaf).dtype.kind == "f" else None), arguments
         )
-        mapped = jax.jit(
-            lambda params, given: jax.lax.map(lambda draw: function(draw, *given), params, batch_size=batch)
-        )
+        mapped = jax.jit(lambda params, given: map_in_batches(lambda draw: function(draw, *given), params, batch))
         result = jax.tree.map(np.asarray, mapped(params, given))
     return jax.tree.map(lambda leaf: leaf.reshape(*fit.shape, *leaf.shape[1:]), result)
 

@@ -180,3 +180,24 @@ def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
     want = month.marginal_log_density(normal, returns, observed, jax.random.key(0))
     got = month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000)
     assert got == pytest.approx(float(want), abs=0.02)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 31])
+def test_sweeps_and_substitution_are_the_factorisation(size):
+    rng = np.random.default_rng(size)
+    stocks = rng.standard_normal((40, size)) * 10.0 ** rng.uniform(-2, 2, size)  # badly scaled on purpose
+    precision, projection = stocks.T @ stocks + np.eye(size), rng.standard_normal(size)
+    value, (by_precision, by_projection) = jax.value_and_grad(month.log_gaussian_integral, argnums=(0, 1))(
+        jnp.asarray(precision), jnp.asarray(projection)
+    )
+    inverse = np.linalg.inv(precision)
+    mean = np.linalg.solve(precision, projection)
+    assert value == pytest.approx(0.5 * projection @ mean - 0.5 * np.linalg.slogdet(precision)[1], rel=1e-10)
+    np.testing.assert_allclose(by_projection, mean, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(by_precision, -0.5 * (inverse + np.outer(mean, mean)), rtol=1e-8, atol=1e-14)
+    root = jnp.linalg.cholesky(jnp.asarray(precision))
+    np.testing.assert_allclose(month.inverse_of_lower(root) @ root, np.eye(size), atol=1e-9)
+    weights = rng.standard_normal((size, size))
+    ours = jax.grad(lambda root: jnp.sum(weights * month.inverse_of_lower(root)))(root)
+    lapack = jax.grad(lambda root: jnp.sum(weights * jnp.linalg.inv(jnp.tril(root))))(root)
+    np.testing.assert_allclose(ours, lapack, rtol=1e-6, atol=1e-9)

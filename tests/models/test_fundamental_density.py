@@ -140,7 +140,7 @@ def test_the_program_is_its_priors_times_its_likelihood():
     root = np.asarray(draw["slope_correlation_root"])
     priors = (
         stats.norm.logpdf(slopes).sum()
-        + stats.halfnorm.logpdf(variations).sum()
+        + np.sum(np.log(2) + stats.t.logpdf(variations, 4))
         + log_lkj_cholesky(root, 2.0)
         + stats.norm.logpdf(relative, 0, 0.5)
         + stats.halfnorm.logpdf(variation / 0.3)

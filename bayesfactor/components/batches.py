@@ -1,0 +1,27 @@
+"""Map a function over many items in batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def map_in_batches(function: Callable[[Any], Any], items: Any, batch_size: int) -> Any:
+    """``function`` of every item (item, ...) of a pytree, ``batch_size`` of them at once.
+
+    The last batch is filled up with copies of the last item. ``jax.lax.map`` would run what is left over beside the
+    loop, at the same time: two batched LAPACK calls at once can block JAX's thread pool for ever (decision 9).
+    """
+    n_items = jax.tree.leaves(items)[0].shape[0]
+    batch_size = min(batch_size, n_items)
+    n_batches = -(-n_items // batch_size)
+
+    def into_batches(leaf: Any) -> Any:
+        filled = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], n_batches * batch_size - n_items, axis=0)])
+        return filled.reshape(n_batches, batch_size, *leaf.shape[1:])
+
+    mapped = jax.lax.map(jax.vmap(function), jax.tree.map(into_batches, items))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n_items], mapped)
