@@ -100,6 +100,15 @@ def moments(law: MonthLaw, returns: Array, observed: Array) -> Moments:
     )
 
 
+@jax.custom_vjp
+def gram(design: Array) -> Array:
+    """``X X'`` (feature, feature) of a design (feature, stock); its derivative costs one product in place of two."""
+    return design @ design.T
+
+
+gram.defvjp(lambda design: (gram(design), design), lambda design, cotangent: ((cotangent + cotangent.T) @ design,))
+
+
 def log_density_of_moments(moments: Moments, root: Array) -> Array:
     """Gaussian log density of a month from its moments: ``log N(r; m, B A A' B' + D)``.
 

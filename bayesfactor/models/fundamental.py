@@ -28,9 +28,11 @@ from numpyro.handlers import reparam
 from numpyro.infer.reparam import LocScaleReparam
 
 from bayesfactor.components import conjugate, correlation, networks
+from bayesfactor.components.batches import map_in_batches
 from bayesfactor.components.month import (
     Moments,
     MonthLaw,
+    gram,
     log_density_given_shocks,
     log_density_of_moments,
 )
@@ -42,6 +44,8 @@ Params = dict[str, Array]
 SCALE_TAILS = 4.0  # degrees of freedom of the prior on the scales of monthly slopes
 NOISE_PRIOR_SD = 0.5  # of the log noise level around the training returns' cross-sectional sd
 NETWORK = "network"
+# Features of so many numbers are computed at once: what a core's cache holds, what keeps a GPU busy.
+CPU_BLOCK, GPU_BLOCK = 2**15, 2**26
 
 
 class MonthStatistics(NamedTuple):
@@ -234,13 +238,17 @@ class FundamentalFactorModel:
 
     def features(self, params: Params, z: Array) -> Array:
         """Intercept and features (stock, feature) of characteristics ``z`` (stock, characteristic)."""
+        return self._stocks_last(params, z).T
+
+    def _stocks_last(self, params: Params, z: Array) -> Array:
+        """`features` with stocks as the last dimension: (feature, stock)."""
         if self.linear:
-            inner = z
+            inner = z.T
         elif self.network is None:
             inner = self._network_of(params, z.shape[-1]).of_stocks(z)
         else:
-            inner = jax.vmap(self._network_of(params, z.shape[-1]))(z)
-        return jnp.concatenate([jnp.ones((*z.shape[:-1], 1), inner.dtype), inner], axis=-1)
+            inner = jax.vmap(self._network_of(params, z.shape[-1]), out_axes=-1)(z)
+        return jnp.concatenate([jnp.ones((1, z.shape[0]), inner.dtype), inner])
 
     def response(self, params: Params, z: Array) -> Array:
         """Expected return (stock,) at the population slopes, decimal per period: ``wbar' phi(z)``."""
@@ -353,24 +361,29 @@ class FundamentalFactorModel:
 
     def log_likelihood(self, params: Params, data: PanelArrays | MonthStatistics) -> Array:
         """Log density () of all months given one draw, at each month's own noise level."""
+        scale = params["noise_scale"]
         if isinstance(data, MonthStatistics):
-            density: Any = self._log_density_of_statistics
-            months: tuple[Any, ...] = (data.n_observed, data.gram, data.projection, data.square)
+            statistics = (data.n_observed, data.gram, data.projection, data.square)
         else:
-            density = self._log_density
             months = (data.characteristics, data.returns, data.observed)
-        months = (*months, params["noise_scale"])
-        if self.noise == "student_t":
-            density = self._log_density_given_shocks
-            months = (*months, params.get("shock", jnp.zeros((len(params["noise_scale"]), 0))))
-        return jnp.sum(jax.vmap(partial(density, params))(*months))
+            if self.noise == "student_t":
+                shocks = params.get("shock", jnp.zeros((len(scale), 0)))
+                given_shocks = partial(self._log_density_given_shocks, params)
+                return jnp.sum(self._over_months(given_shocks, (*months, scale, shocks)))
+            statistics = self._over_months(partial(self._statistics, params), months)
+        return jnp.sum(jax.vmap(partial(self._log_density_of_statistics, params))(*statistics, scale))
 
-    def _log_density(self, params: Params, z: Array, r: Array, observed: Array, scale: Array) -> Array:
+    def _over_months(self, function: Any, months: tuple[Array, ...]) -> Any:
+        """``function`` of every month: as many at once as the cache holds; features are made again for a gradient."""
+        n_numbers = months[0].shape[1] * self._n_features(months[0].shape[2])
+        at_once = max(1, (CPU_BLOCK if jax.default_backend() == "cpu" else GPU_BLOCK) // n_numbers)
+        return map_in_batches(jax.checkpoint(lambda month: function(*month)), months, at_once)
+
+    def _statistics(self, params: Params, z: Array, r: Array, observed: Array) -> tuple[Array, ...]:
         """Normal noise at a common scale: the features' sufficient statistics, made afresh for every draw."""
-        design = jnp.where(observed[:, None], self.features(params, z), 0.0)
+        design = jnp.where(observed, self._stocks_last(params, z), 0.0)
         r = jnp.where(observed, r, 0.0)
-        moments = (jnp.sum(observed), design.T @ design, design.T @ r, r @ r)
-        return self._log_density_of_statistics(params, *moments, scale)
+        return jnp.sum(observed), gram(design), design @ r, r @ r
 
     def _log_density_given_shocks(
         self, params: Params, z: Array, r: Array, observed: Array, scale: Array, shocks: Array
