@@ -373,7 +373,7 @@ class FundamentalFactorModel:
             statistics = self._over_months(partial(self._statistics, params), months)
         return jnp.sum(jax.vmap(partial(self._log_density_of_statistics, params))(*statistics, scale))
 
-    def _over_months(self, function: Any, months: tuple[Array, ...]) -> Any:
+    def _over_months(self, function: Any, months: tuple[Any, ...]) -> Any:
         """``function`` of every month: as many at once as the cache holds; features are made again for a gradient."""
         n_numbers = months[0].shape[1] * self._n_features(months[0].shape[2])
         at_once = max(1, (CPU_BLOCK if jax.default_backend() == "cpu" else GPU_BLOCK) // n_numbers)
