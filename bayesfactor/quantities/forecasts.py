@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayesfactor.components.month import marginal_log_density, predictive_variance
+from bayesfactor.errors import DataError
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
@@ -37,7 +38,7 @@ def expected_returns(
     panel : prepared panel.
     prob : probability inside the equal-tailed band.
     summary : "bands", or "draws" for the draws themselves (chain, draw, time, asset).
-    memory_mib : bound on the working arrays.
+    memory_mib : bound on the working arrays, and on the result of summary="draws".
 
     Returns
     -------
@@ -49,6 +50,8 @@ def expected_returns(
     ------
     AlignmentError
         When the panel's characteristics, preparation or frequency are not those of the fit.
+    DataError
+        When the draws asked for exceed `memory_mib`.
     """
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
@@ -58,6 +61,12 @@ def expected_returns(
     month, slot = np.nonzero(used)
     asset = np.asarray(arrays.asset)[month, slot]
     n_draws, n_slots = fit.shape[0] * fit.shape[1], used.shape[1]
+    needed = 8.0 * n_draws * shape[0] * shape[1] / 2**20
+    if summary == "draws" and needed > memory_mib:
+        raise DataError(
+            f"all draws of {shape[0]} periods and {shape[1]:,} assets need {needed:,.0f} MiB and memory_mib is "
+            f"{memory_mib:g}: select periods or assets with panel.sel, or raise memory_mib"
+        )
 
     def one_draw(params: Any, z: jax.Array) -> Any:
         def one_month(rows: jax.Array) -> tuple[jax.Array, jax.Array]:

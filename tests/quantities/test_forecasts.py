@@ -10,6 +10,7 @@ from fits import LINEAR, NETWORK, each_draw, fit_of_draws, panel, prior_fit, sta
 
 import bayesfactor as bf
 from bayesfactor.components import month
+from bayesfactor.errors import DataError
 from bayesfactor.quantities import month_log_likelihood
 
 STUDENT_T = bf.FundamentalFactorModel(hidden=(3,), noise="student_t")
@@ -125,3 +126,8 @@ def test_a_stock_without_a_return_has_no_part_in_the_density():
     found, want, full = (month_log_likelihood(prior_fit(NETWORK), part) for part in (moved, without, panel()))
     np.testing.assert_array_equal(found.values, want.values)
     assert (np.abs(full.values[..., t] - want.values[..., t]) > 1e-6).all()
+
+
+def test_draws_beyond_the_memory_bound_are_refused_with_their_size():
+    with pytest.raises(DataError, match=r"all draws of 24 periods and 30 assets need .* memory_mib is 0\.05"):
+        bf.expected_returns(prior_fit(LINEAR), panel(), summary="draws", memory_mib=0.05)
