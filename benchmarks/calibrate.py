@@ -1,6 +1,6 @@
 """Simulation-based calibration, and coverage of sensitivity bands on economies with month-varying slopes.
 
-    python -m benchmarks.calibrate [--family linear|network|coverage ...] [--fits 300] [--chunk 25]
+    python -m benchmarks.calibrate [--family linear|network|linear-many|coverage ...] [--fits 300] [--chunk 25]
 
 Many data sets of one shape are fitted in one compiled program. A chunk of them is the unit of work: chunks are kept
 under .cache/calibration, an interrupted run goes on where it stopped, tables go to docs/calibration.md.
@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from benchmarks.record import CACHE, ROOT, line, provenance, table, use_compilat
 
 use_compilation_cache()
 
+import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from arviz_stats.base import array_stats  # noqa: E402
@@ -40,7 +41,8 @@ from bayesfactor.panel import PanelArrays  # noqa: E402
 FOLDER = CACHE / "calibration"
 PAGE = ROOT / "docs" / "calibration.md"
 RETURN_SCALE = 0.08  # decimal per month
-PROBE = np.array([[0.5, -0.5, 0.25]])
+PROBE = (0.5, -0.5, 0.25)  # its first characteristics, in turn
+N_RANKED = 3  # characteristics whose sensitivities are ranked
 THIN = 4  # every fourth draw enters a rank: ranks need nearly independent draws
 PROB = 0.9
 FAMILY_WISE = 0.01
@@ -56,9 +58,9 @@ class Family(NamedTuple):
     n_assets: int
     settings: NUTS
     seed: int
+    n_characteristics: int = 3
 
 
-N_CHARACTERISTICS = 3
 FAMILIES = {
     "linear": Family(
         FundamentalFactorModel(hidden=(), noise="normal"), 30, 12, NUTS(warmup=250, draws=200, chains=2), 1
@@ -67,17 +69,21 @@ FAMILIES = {
         FundamentalFactorModel(hidden=(3,), activation="tanh", noise="normal"),
         20, 12, NUTS(warmup=250, draws=200, chains=2, max_tree_depth=8), 2,
     ),
+    # More slopes than the LKJ prior is for: their correlation is diagonal plus low rank.
+    "linear-many": Family(
+        FundamentalFactorModel(hidden=(), noise="normal"), 30, 25, NUTS(warmup=250, draws=200, chains=2), 3, 13
+    ),
 }  # fmt: skip
 
 # The coverage study: slopes of every month differ, one product is planted.
-INTERACTION = 0.04  # decimal per month, of the first two characteristics
+INTERACTION = 0.01  # decimal per month, of the first two characteristics
 ECONOMY: dict[str, Any] = {
     "n_months": 40,
     "n_assets": 30,
-    "n_characteristics": N_CHARACTERISTICS,
+    "n_characteristics": 3,
     "slope_sd": 0.03,
     "interactions": {(0, 1): INTERACTION},
-    "noise_sd": 0.05,
+    "noise_sd": 0.03,
 }
 SLOPE_PRIOR_SD = 0.01
 COVERAGE_SETTINGS = NUTS(warmup=200, draws=150, chains=2, max_tree_depth=6)
@@ -90,7 +96,7 @@ POOLINGS = ("partial", "full")
 def design(family: Family, seed: int) -> PanelArrays:
     """Prepared characteristics without returns yet; one return in seven is missing at random."""
     panel, _ = simulate.economy(
-        n_months=family.n_months, n_assets=family.n_assets, n_characteristics=N_CHARACTERISTICS, seed=seed
+        n_months=family.n_months, n_assets=family.n_assets, n_characteristics=family.n_characteristics, seed=seed
     )
     arrays = panel.arrays()
     observed = arrays.observed & (np.random.default_rng([seed, 7]).random(arrays.observed.shape) > 1 / 7)
@@ -136,7 +142,9 @@ def _rows(arrays: PanelArrays) -> tuple[jax.Array, jax.Array]:
 
 def quantities(model: Any, params: Any, arrays: PanelArrays, data: Any) -> dict[str, jax.Array]:
     """The functions of the parameters that are ranked."""
-    law = model.month_law(params, jnp.asarray(PROBE, arrays.characteristics.dtype))
+    n_characteristics = arrays.characteristics.shape[-1]
+    probe = np.resize(PROBE, (1, n_characteristics)).astype(arrays.characteristics.dtype)
+    law = model.month_law(params, jnp.asarray(probe))
     slopes = average_sensitivity(model, params, arrays)
     result = {
         "log likelihood": model.log_likelihood(params, data),
@@ -144,7 +152,7 @@ def quantities(model: Any, params: Any, arrays: PanelArrays, data: Any) -> dict[
         "noise variation": params["noise_variation"],
         "common sd at a probe": jnp.sqrt(jnp.sum((law.loadings @ law.root) ** 2)),
     }
-    result |= {f"sensitivity {k + 1}": slopes[k] for k in range(N_CHARACTERISTICS)}
+    result |= {f"sensitivity {k + 1}": slopes[k] for k in range(N_RANKED)}
     if not model.linear:
         result["interaction 1 x 2"] = average_interactions(model, params, arrays)[0][0]
     return result
@@ -205,13 +213,18 @@ def calibration_chunk(family: Family, chunk: int, size: int) -> dict[str, np.nda
     return result
 
 
+def coverage_model(pooling: str) -> FundamentalFactorModel:
+    """Units enough for three directions of common shocks and a product."""
+    return FundamentalFactorModel(hidden=(5,), activation="tanh", noise="normal", pooling=pooling)
+
+
 def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]:
     """Coverage of the average sensitivities, and the rank of the planted interaction, on one chunk of economies."""
-    model = FundamentalFactorModel(hidden=(3,), activation="tanh", noise="normal", pooling=pooling)
+    model = coverage_model(pooling)
     economies = []
     for i in range(size):
         seed = 50_000 + chunk * size + i
-        mean = SLOPE_PRIOR_SD * np.random.default_rng([seed, 3]).standard_normal(N_CHARACTERISTICS)
+        mean = SLOPE_PRIOR_SD * np.random.default_rng([seed, 3]).standard_normal(ECONOMY["n_characteristics"])
         economies.append(simulate.economy(seed=seed, slope_mean=mean, **ECONOMY))
     with jax.enable_x64(False):
         arrays = stack([economy.panel.arrays() for economy in economies], double=False)
@@ -224,7 +237,7 @@ def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]
 
         slopes, average, strength = over_draws(both, draws.posterior, arrays)
     truth = np.array([economy.truth["sensitivity"].values for economy in economies])
-    flat = slopes.reshape(size, -1, N_CHARACTERISTICS)
+    flat = slopes.reshape(size, -1, slopes.shape[-1])
     lower, upper = np.quantile(flat, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
     ranks = stats.rankdata(-strength.reshape(size, -1, strength.shape[-1]), axis=-1)
     planted = average[..., 0].reshape(size, -1)
@@ -245,10 +258,28 @@ def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]
 
 
 def folder_of(name: str) -> Path:
-    """Chunks of one study; another model, shape or sampler has another folder."""
-    what = FAMILIES.get(name, (name, ECONOMY, INTERACTION, SLOPE_PRIOR_SD, COVERAGE_SETTINGS))
+    """Chunks of one study; another law, prior, shape or sampler has another folder."""
+    what = FAMILIES.get(name, (name, ECONOMY, SLOPE_PRIOR_SD, COVERAGE_SETTINGS))
     told = [asdict(part) if is_dataclass(part) else part for part in what]
-    return FOLDER / f"{name}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
+    return FOLDER / f"{name}-{hashlib.sha256(repr((told, behaviour(name))).encode()).hexdigest()[:8]}"
+
+
+@lru_cache
+def behaviour(name: str) -> str:
+    """Four digits of one draw of the prior and of its density: code that changes either has new chunks."""
+    if name in FAMILIES:
+        model, arrays = FAMILIES[name].model, design(FAMILIES[name], 0)
+    else:
+        model, arrays = (
+            coverage_model("partial"),
+            simulate.economy(seed=0, **ECONOMY).panel.arrays(),
+        )
+    with jax.enable_x64(True):
+        params = draw_prior(model, jax.random.key(0), arrays)
+        returns = simulate_returns(model, jax.random.key(1), params, arrays)
+        density = model.log_likelihood(params, model.data(arrays._replace(returns=np.asarray(returns))))
+        size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params) if eqx.is_inexact_array(leaf))
+    return f"{float(density):.4g} {float(size):.4g}"
 
 
 def chunks(name: str, make: Callable[[int, int], dict[str, np.ndarray]], fits: int, size: int) -> None:
@@ -333,7 +364,7 @@ def family_table(name: str, runs: dict[str, np.ndarray]) -> str:
         [
             f"## {name}: {_verdict(passed, n)}",
             f"`{family.model}`; {n} data sets of {family.n_assets} assets x {family.n_months} months x "
-            f"{N_CHARACTERISTICS} characteristics, one return in seven missing; NUTS {family.settings.chains} x "
+            f"{family.n_characteristics} characteristics, one return in seven missing; NUTS {family.settings.chains} x "
             f"({family.settings.warmup} + {family.settings.draws}), ranks among {largest} thinned draws.",
             table(["quantity", "p of uniform ranks", f"{PROB:.0%} band covers", "passes"], rows),
             f"Passes: p >= {limit:.4f} (family-wise {FAMILY_WISE:.0%} over {len(names)} quantities) and coverage "
@@ -386,10 +417,10 @@ def coverage_table() -> str | None:
     return "\n\n".join(
         [
             "## Month-varying slopes and a planted interaction",
-            f"`simulate.economy`: {e['n_assets']} assets x {e['n_months']} months x {N_CHARACTERISTICS} "
+            f"`simulate.economy`: {e['n_assets']} assets x {e['n_months']} months x {e['n_characteristics']} "
             f"characteristics, monthly sd of every slope {e['slope_sd']}, noise {e['noise_sd']}, average slopes drawn "
             f"from N(0, {SLOPE_PRIOR_SD}^2), coefficient {INTERACTION} on the product of the first two (decimal "
-            "per month). A network with 3 tanh units, normal noise; the truth is not of the model's own form "
+            f"per month). `{coverage_model('partial')}`; the truth is not of the model's own form "
             "(linear plus a product). The same economies for both poolings.",
             table(header, rows),
             f"Binomial 99.9% interval of a true 90%: {note}. Ranks are by root mean square among 3 pairs.",

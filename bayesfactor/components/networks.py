@@ -9,12 +9,15 @@ the sums of ``v`` and ``v v'``.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -22,6 +25,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "softplus": jax.nn.softplus,
     "identity": lambda x: x,
+}
+
+# The same in NumPy, with their derivatives: for constants of the prior.
+_VALUE_AND_SLOPE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "tanh": (np.tanh, lambda x: 1.0 - np.tanh(x) ** 2),
+    "relu": (lambda x: np.maximum(x, 0.0), lambda x: (x > 0).astype(float)),
+    "softplus": (lambda x: np.logaddexp(0.0, x), lambda x: 0.5 + 0.5 * np.tanh(0.5 * x)),
+    "identity": (lambda x: x, np.ones_like),
 }
 
 
@@ -83,6 +94,26 @@ def with_parameters(network: eqx.Module, parameters: Mapping[str, Array]) -> Any
     learned, fixed = eqx.partition(network, eqx.is_inexact_array)
     learned = jax.tree_util.tree_map_with_path(lambda path, _: parameters[jax.tree_util.keystr(path)[1:]], learned)
     return eqx.combine(learned, fixed)
+
+
+@lru_cache(maxsize=32)
+def prior_gain(activation: str, depth: int) -> float:
+    """Root mean square of a unit's derivative by one input under the prior, times the root of the number of inputs.
+
+    For layers ``x -> activation(W x + b)`` with ``W ~ N(0, tau^2 / fan_in)``, ``tau ~ HalfNormal(1)``, ``b ~ N(0, 1)``,
+    and inputs of mean square 1/3 (ranks in [-1, 1]). Every layer multiplies the mean square by
+    ``E[tau^2 activation'(x)^2]``: exact but for treating a layer's inputs as normal, as they are when it is wide.
+    """
+    value_of, slope_of = _VALUE_AND_SLOPE[activation]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)  # none at 0, where relu has its kink
+    weights = weights / weights.sum()
+    tau = nodes[:, None]
+    square, gain = 1 / 3, 1.0
+    for _ in range(depth):
+        inputs = np.sqrt(1.0 + tau**2 * square) * nodes  # (tau, draw)
+        gain *= float(weights @ (tau**2 * slope_of(inputs) ** 2) @ weights)
+        square = float(weights @ value_of(inputs) ** 2 @ weights)
+    return math.sqrt(gain)
 
 
 class Sums(NamedTuple):

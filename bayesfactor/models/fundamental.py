@@ -3,8 +3,10 @@ r"""The deep fundamental factor model of Dixon and Polson (2020), with slopes th
 .. math::
     r_{ti} = w_t' \phi(z_{ti}) + \sigma_t e_{ti}, \qquad w_t = \bar w + u_t, \quad u_t \sim N(0, S)
 
-``phi`` are an intercept and the last hidden features of a network (eq. 2-5), or an intercept and the characteristics
-themselves (``hidden=()``, eq. 1). ``u_t`` is integrated out for normal noise and sampled for Student-t noise.
+``phi`` are an intercept and the last hidden features of a network (eq. 2-5) less those of the median stock
+(``z = 0``), or an intercept and the characteristics themselves (``hidden=()``, eq. 1). Without the difference every
+unit's level would move with the market, as the intercept does. ``u_t`` is integrated out for normal noise and sampled
+for Student-t noise.
 """
 
 from __future__ import annotations
@@ -89,8 +91,9 @@ class FundamentalFactorModel:
         matter).
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
     slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
-        characteristic; for networks the last layer is scaled so that expected returns have the same prior spread.
-        ``math.inf`` is a flat prior (linear model only).
+        characteristic; for networks the last layer is scaled so that this is the prior root mean square of a
+        sensitivity. A `network` of your own is taken to have unit slopes. ``math.inf`` is a flat prior (linear model
+        only).
     slope_variation : prior scale of the sd over months of such a slope, decimal per month. Half Student-t with four
         degrees of freedom: the slopes of nearly collinear characteristics move far more than others do.
     intercept_sd, intercept_variation : the same for the intercept (the average stock).
@@ -244,10 +247,10 @@ class FundamentalFactorModel:
         """`features` with stocks as the last dimension: (feature, stock)."""
         if self.linear:
             inner = z.T
-        elif self.network is None:
-            inner = self._network_of(params, z.shape[-1]).of_stocks(z)
         else:
-            inner = jax.vmap(self._network_of(params, z.shape[-1]), out_axes=-1)(z)
+            network = self._network_of(params, z.shape[-1])
+            of_stocks = network.of_stocks if self.network is None else jax.vmap(network, out_axes=-1)
+            inner = of_stocks(z) - network(jnp.zeros_like(z[0]))[:, None]
         return jnp.concatenate([jnp.ones((1, z.shape[0]), inner.dtype), inner])
 
     def response(self, params: Params, z: Array) -> Array:
@@ -418,8 +421,9 @@ class FundamentalFactorModel:
         else:
             drawn = random_eqx_module(NETWORK, network, _network_prior(network, input_scale), scope_divider=".")
             params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
-            # The expected returns of a network have the prior spread of the linear model's.
-            weight = jnp.full(n_features - 1, math.sqrt(n_characteristics / (n_features - 1)))
+            # A network's sensitivities have the prior root mean square of the linear model's.
+            gain = networks.prior_gain(self.activation, len(self.hidden)) if self.network is None else 1.0
+            weight = jnp.full(n_features - 1, math.sqrt(n_characteristics / (n_features - 1)) / gain)
 
         if math.isinf(self.slope_sd):
             flat = dist.ImproperUniform(dist.constraints.real_vector, (), (n_features,))

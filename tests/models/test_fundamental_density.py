@@ -10,6 +10,7 @@ from numpyro.infer.util import log_density
 from scipy import special, stats
 
 import bayesfactor as bf
+from bayesfactor.components import networks
 from bayesfactor.models import fundamental
 
 
@@ -27,10 +28,11 @@ def with_month_scales(params, arrays):
 
 def design_of(model, params, z):
     """Intercept and features (stock, feature), in NumPy."""
+    z = np.vstack([z, np.zeros(z.shape[1])])
     for layer in range(len(model.hidden)):
         weight, bias = (np.asarray(params[f"network.layers[{layer}].{part}"]) for part in ("weight", "bias"))
         z = np.tanh(z @ weight.T + bias)
-    return np.column_stack([np.ones(len(z)), z])
+    return np.column_stack([np.ones(len(z) - 1), z[:-1] - z[-1]])
 
 
 def slope_covariance(params):
@@ -161,7 +163,7 @@ SAMPLED = {
 
 
 def test_the_network_s_priors_are_those_of_the_documentation():
-    """W ~ N(0, tau^2 / fan_in), b ~ N(0, 1), expected returns as spread as the linear model's."""
+    """W ~ N(0, tau^2 / fan_in), b ~ N(0, 1)."""
     model = bf.FundamentalFactorModel(hidden=(3, 2), noise="normal", pooling="full", slope_sd=0.01)
     arrays = train().arrays()
     draws = prior_draws(model, arrays, 0, 4000)
@@ -170,7 +172,19 @@ def test_the_network_s_priors_are_those_of_the_documentation():
         standard = weight / draws[f"network_scale_{layer}"][:, None, None]
         assert standard.std() == pytest.approx(1.0, rel=0.03)
         assert draws[f"network.layers[{layer}].bias"].std() == pytest.approx(1.0, rel=0.03)
-    np.testing.assert_allclose(draws["slope_mean"].std(axis=0), [0.02, *[0.01 * np.sqrt(3 / 2)] * 2], rtol=0.05)
+    last = 0.01 * np.sqrt(3 / 2) / networks.prior_gain("tanh", 2)
+    np.testing.assert_allclose(draws["slope_mean"].std(axis=0), [0.02, last, last], rtol=0.05)
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 8)])
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "relu"])
+def test_slope_sd_is_the_prior_root_mean_square_of_a_sensitivity(hidden, activation):
+    model = bf.FundamentalFactorModel(hidden=hidden, activation=activation, noise="normal", slope_sd=0.01)
+    arrays = train().arrays()
+    draws = prior_draws(model, arrays, 1, 6000)
+    z = np.random.default_rng(0).uniform(-1, 1, (20, 3))
+    gradients = jax.jit(jax.vmap(lambda params: model.gradient(params, z)))(draws)
+    assert np.sqrt(np.mean(np.asarray(gradients) ** 2)) == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.parametrize("frequency", ["weekly", "daily"])
