@@ -101,12 +101,14 @@ def moments(law: MonthLaw, returns: Array, observed: Array) -> Moments:
 
 
 @jax.custom_vjp
-def gram(design: Array) -> Array:
+def gram_matrix(design: Array) -> Array:
     """``X X'`` (feature, feature) of a design (feature, stock); its derivative costs one product in place of two."""
     return design @ design.T
 
 
-gram.defvjp(lambda design: (gram(design), design), lambda design, cotangent: ((cotangent + cotangent.T) @ design,))
+gram_matrix.defvjp(
+    lambda design: (gram_matrix(design), design), lambda design, cotangent: ((cotangent + cotangent.T) @ design,)
+)
 
 
 def log_density_of_moments(moments: Moments, root: Array) -> Array:

@@ -20,11 +20,11 @@ from arviz_base import from_dict
 
 from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
-from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError
+from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
 from bayesfactor.inference.diagnostics import diagnose_functions, finite, verdict
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
-from bayesfactor.inference.settings import NUTS, Exact, Inference
+from bayesfactor.inference.settings import NUTS, Exact, Inference, as_integer
 from bayesfactor.inference.watchdog import watched
 from bayesfactor.panel import Panel, PanelArrays
 
@@ -61,12 +61,15 @@ def fit(
     Raises
     ------
     DataError
-        When the panel is not prepared, has too few observed months, or does not suit the model.
+        When the panel is not prepared, has too few observed months, a continuous characteristic that is the same for
+        every observed stock of every month, or returns that do not differ, or does not suit the model.
     ConvergenceError
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
+    seed = as_integer("seed", seed)
     panel = _usable(panel)
     arrays = panel.arrays()
+    _check_content(panel, arrays)
     model.check(arrays, panel.times)
     data = model.data(arrays)
     double = _double(inference, reduced=not isinstance(data, PanelArrays))
@@ -126,6 +129,30 @@ def _usable(panel: Panel) -> Panel:
             f"of {observed.size}"
         )
     return panel if observed.all() else panel.sel(time=panel.times[observed])
+
+
+def _check_content(panel: Panel, arrays: PanelArrays) -> None:
+    """Refuse data from which nothing can be learnt: the posterior would be the prior, and look like a result."""
+    if not arrays.return_scale > 0:
+        raise DataError(
+            "returns must differ between the stocks of a period: in the typical period of this panel they do not, or "
+            "there are fewer than two."
+        )
+    rows = arrays.characteristics[arrays.observed]
+    constant = [name for name, fixed in zip(panel.characteristics, np.ptp(rows, axis=0) == 0, strict=True) if fixed]
+    indicators = {str(name) for name in panel.data.characteristic.values[panel.data.kind.values == "indicator"]}
+    unusable = [name for name in constant if name not in indicators]
+    if unusable:
+        raise DataError(
+            f"a characteristic must differ between observed stocks: {first_three(unusable)} is the same in all "
+            f"{len(arrays.returns)} periods of the training window. Usually its data begin later: drop it with "
+            "panel.sel(characteristic=[...]), or begin the window later."
+        )
+    if constant:
+        text = (
+            f"indicators that never change in the training window: {first_three(constant)}; their slope is the prior's"
+        )
+        warnings.warn(text, DataWarning, stacklevel=3)
 
 
 def _double(inference: Inference, *, reduced: bool) -> bool:

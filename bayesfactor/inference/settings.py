@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from bayesfactor.errors import DataError
@@ -33,6 +34,7 @@ class NUTS:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        _as_integers(self, "warmup", "draws", "chains", "max_tree_depth")
         if self.warmup < 20 or self.draws < 4 or self.chains < 2:
             raise DataError(
                 "NUTS needs warmup >= 20, draws >= 4 and chains >= 2 (convergence is judged between chains): got "
@@ -58,6 +60,7 @@ class Exact:
     chains: int = 4
 
     def __post_init__(self) -> None:
+        _as_integers(self, "draws", "chains")
         if self.draws < 4 or self.draws % 2 or self.chains < 1:
             raise DataError(
                 f"Exact needs an even number of draws >= 4 and chains >= 1: got draws={self.draws}, "
@@ -66,3 +69,22 @@ class Exact:
 
 
 Inference = NUTS | Exact
+
+
+def as_integer(name: str, value: object) -> int:
+    """A whole number as Python's own: NumPy's would not go into a file.
+
+    Raises
+    ------
+    DataError
+        When it is none.
+    """
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise DataError(f"{name} must be a whole number: got {value!r}") from None
+
+
+def _as_integers(settings: NUTS | Exact, *names: str) -> None:
+    for name in names:
+        object.__setattr__(settings, name, as_integer(name, getattr(settings, name)))

@@ -29,16 +29,17 @@ from numpyro.contrib.module import random_eqx_module
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import LocScaleReparam
 
-from bayesfactor.components import conjugate, correlation, networks
+from bayesfactor.components import conjugate, networks
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.components.month import (
     Moments,
     MonthLaw,
-    gram,
+    gram_matrix,
     log_density_given_shocks,
     log_density_of_moments,
 )
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
+from bayesfactor.models import priors
 from bayesfactor.panel import PanelArrays
 
 Params = dict[str, Array]
@@ -92,8 +93,8 @@ class FundamentalFactorModel:
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
     slope_sd : prior sd of the average slope of a characteristic, decimal per month per unit of the prepared
         characteristic; for networks the last layer is scaled so that this is the prior root mean square of a
-        sensitivity. A `network` of your own is taken to have unit slopes. ``math.inf`` is a flat prior (linear model
-        only).
+        sensitivity. A `network` of your own is taken to have unit slopes. ``math.inf`` is a flat prior, also of the
+        intercept (linear model only).
     slope_variation : prior scale of the sd over months of such a slope, decimal per month. Half Student-t with four
         degrees of freedom: the slopes of nearly collinear characteristics move far more than others do.
     intercept_sd, intercept_variation : the same for the intercept (the average stock).
@@ -203,11 +204,11 @@ class FundamentalFactorModel:
         Raises
         ------
         DataError
-            When more than 5% of the months have fewer observed stocks than the linear model has slopes.
+            When more than 5% of the months have fewer observed stocks than the model has slopes that move by month.
         """
-        if not (self.linear and self.pooling == "partial"):
+        if self.pooling == "full":
             return
-        n_slopes = arrays.varies.shape[0] + 1
+        n_slopes = self._n_features(arrays.varies.shape[0])
         small = np.flatnonzero(arrays.observed.sum(axis=1) < n_slopes)
         if not small.size:
             return
@@ -215,7 +216,8 @@ class FundamentalFactorModel:
         months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
         text = (
             f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): "
-            f"{share:.0%} of the months have fewer: {months}. Drop characteristics, or use pooling='full'."
+            f"{share:.0%} of the months have fewer: {months}. Drop characteristics or hidden units, or use "
+            "pooling='full'."
         )
         if share > 0.05:
             raise DataError(text)
@@ -378,7 +380,7 @@ class FundamentalFactorModel:
 
     def _over_months(self, function: Any, months: tuple[Any, ...]) -> Any:
         """``function`` of every month: as many at once as the cache holds; features are made again for a gradient."""
-        n_numbers = months[0].shape[1] * self._n_features(months[0].shape[2])
+        n_numbers = months[0].shape[1] * max(self._n_features(months[0].shape[2]), *self.hidden, 1)
         at_once = max(1, (CPU_BLOCK if jax.default_backend() == "cpu" else GPU_BLOCK) // n_numbers)
         return map_in_batches(jax.checkpoint(lambda month: function(*month)), months, at_once)
 
@@ -386,7 +388,7 @@ class FundamentalFactorModel:
         """Normal noise at a common scale: the features' sufficient statistics, made afresh for every draw."""
         design = jnp.where(observed, self._stocks_last(params, z), 0.0)
         r = jnp.where(observed, r, 0.0)
-        return jnp.sum(observed), gram(design), design @ r, r @ r
+        return jnp.sum(observed), gram_matrix(design), design @ r, r @ r
 
     def _log_density_given_shocks(
         self, params: Params, z: Array, r: Array, observed: Array, scale: Array, shocks: Array
@@ -419,7 +421,9 @@ class FundamentalFactorModel:
         if network is None:
             weight = jnp.ones(n_characteristics) * input_scale
         else:
-            drawn = random_eqx_module(NETWORK, network, _network_prior(network, input_scale), scope_divider=".")
+            drawn = random_eqx_module(
+                NETWORK, network, priors.network_prior(NETWORK, network, input_scale), scope_divider="."
+            )
             params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
             # A network's sensitivities have the prior root mean square of the linear model's.
             gain = networks.prior_gain(self.activation, len(self.hidden)) if self.network is None else 1.0
@@ -441,7 +445,7 @@ class FundamentalFactorModel:
         half_t = dist.FoldedDistribution(dist.StudentT(SCALE_TAILS)).expand([n_features]).to_event(1)
         relative = numpyro.sample("slope_scale_relative", half_t)
         params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
-        root = correlation.sample_root("slope", n_features, self.shock_rank)
+        root = priors.sample_correlation_root("slope", n_features, self.shock_rank)
         params["slope_correlation_root"] = numpyro.deterministic("slope_correlation_root", root)
         return params
 
@@ -517,8 +521,8 @@ def _noise_centring(data: PanelArrays | MonthStatistics, count: Array) -> Array:
     else:
         seen = jnp.where(data.observed, data.returns, 0.0)
         total, square = jnp.sum(seen, axis=-1), jnp.sum(seen**2, axis=-1)
-    usable = count >= 2
     variance = (square - total**2 / jnp.maximum(count, 1)) / jnp.maximum(count - 1, 1)
+    usable = (count >= 2) & (variance > (1e-3 * data.return_scale) ** 2)  # a closed day says nothing, and has no log
     log_sd = 0.5 * jnp.log(jnp.where(usable, variance, 1.0))
     error = 0.5 / jnp.maximum(count, 1)
     n_usable = jnp.maximum(jnp.sum(usable), 1)
@@ -538,24 +542,3 @@ def _non_centred(site: dict[str, Any]) -> LocScaleReparam | None:
     if site["name"] == "slope_mean" or site["name"].endswith("weight"):
         return LocScaleReparam(centered=0.0)
     return None
-
-
-def _network_prior(network: eqx.Module, input_scale: Array | float) -> Any:
-    """Prior by parameter name: ``W_l ~ N(0, tau_l^2 / fan_in)`` with ``tau_l`` half-normal, vectors ``N(0, 1)``.
-
-    The first matrix is scaled by characteristic with `input_scale`.
-    """
-    matrices = [name for name, shape in networks.parameter_shapes(network).items() if len(shape) >= 2]
-    overall = {
-        name: numpyro.sample(f"{NETWORK}_scale_{layer}", dist.HalfNormal(1.0)) for layer, name in enumerate(matrices)
-    }
-
-    def prior(name: str, shape: tuple[int, ...]) -> dist.Distribution:
-        if name not in overall:
-            return dist.Normal(0.0, 1.0)
-        deviation = overall[name] / math.sqrt(shape[-1])
-        if name == matrices[0]:
-            deviation = deviation * input_scale
-        return dist.Normal(0.0, jnp.broadcast_to(deviation, shape)).to_event(len(shape))
-
-    return prior

@@ -9,6 +9,7 @@ import pytest
 from numpyro import handlers
 
 from bayesfactor.components import correlation
+from bayesfactor.models import priors
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +42,10 @@ def test_its_gradient_is_that_of_the_factorisation():
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [4, correlation.LKJ_LIMIT, correlation.LKJ_LIMIT + 1, 30])
+@pytest.mark.parametrize("size", [4, priors.LKJ_LIMIT, priors.LKJ_LIMIT + 1, 30])
 def test_both_priors_are_of_correlation_matrices_and_allow_strong_ones(size):
     def draw(key):
-        return handlers.seed(lambda: correlation.sample_root("shock", size, 3), key)()
+        return handlers.seed(lambda: priors.sample_correlation_root("shock", size, 3), key)()
 
     roots = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), 2000)))
     matrices = roots @ np.swapaxes(roots, 1, 2)
@@ -53,5 +54,5 @@ def test_both_priors_are_of_correlation_matrices_and_allow_strong_ones(size):
     assert np.abs(np.triu(roots, 1)).max() == 0
     assert abs(pair.mean()) < 0.05
     assert np.mean(np.abs(pair) > 0.5) > 0.02
-    if size > correlation.LKJ_LIMIT:
+    if size > priors.LKJ_LIMIT:
         assert np.mean(np.abs(pair) > 0.8) > 0.001, "slopes of collinear characteristics are strongly correlated"

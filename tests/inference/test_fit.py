@@ -10,8 +10,10 @@ import pytest
 from fits import LINEAR, N_TRAIN, SETTINGS, fitted, linear_fit, network_fit, panel, train, with_data
 
 import bayesfactor as bf
-from bayesfactor.errors import BayesFactorError, ConvergenceError, ConvergenceWarning, DataError
+from bayesfactor.errors import BayesFactorError, ConvergenceError, ConvergenceWarning, DataError, DataWarning
 from bayesfactor.inference.sampling import run_nuts
+
+OLS_PRIOR = bf.FundamentalFactorModel(hidden=(), pooling="full", noise="normal")
 
 
 def test_raw_characteristics_are_refused_and_the_remedy_named():
@@ -26,6 +28,55 @@ def test_fewer_than_two_observed_months_are_refused(kept):
     returns[kept:] = np.nan
     with pytest.raises(DataError, match=rf"at least 2 periods with observed returns, this panel has {kept} of 24"):
         bf.fit(LINEAR, with_data(panel(), returns=returns), SETTINGS)
+
+
+def with_characteristic(values):
+    """The panel with its third characteristic replaced, raw; True months of `values` are without data."""
+    source = panel()
+    data = source.data.assign(characteristics=(source.data["characteristics"].dims, values))
+    return bf.Panel(data, source.frequency, source.preparation)
+
+
+def test_a_characteristic_without_data_in_the_training_window_is_refused():
+    """Its posterior would be its prior, and the model would price it out of sample."""
+    values = panel().data["characteristics"].values.copy()
+    values[:N_TRAIN, :, 2] = 0.0  # missing for all stocks: the median
+    changed = with_characteristic(values)
+    train_part, _ = changed.split(changed.times[N_TRAIN])
+    with pytest.raises(DataError, match=r"x3.*is the same in all 18 periods of the training window"):
+        bf.fit(LINEAR, train_part, SETTINGS)
+    values[3, np.flatnonzero(panel().data["observed"].values[3])[0], 2] = 0.5
+    bf_train, _ = with_characteristic(values).split(changed.times[N_TRAIN])
+    assert bf.fit(OLS_PRIOR, bf_train, bf.Exact(draws=10)).status == "ok"
+
+
+def test_indicators_that_never_change_are_told():
+    values = panel().data["characteristics"].values.copy()
+    values[..., 2] = 1.0
+    source = panel()
+    data = source.data.assign(characteristics=(source.data["characteristics"].dims, values))
+    data = data.assign_coords(kind=("characteristic", ["continuous", "continuous", "indicator"]))
+    with pytest.warns(DataWarning, match="indicators that never change.*x3"):
+        bf.fit(OLS_PRIOR, bf.Panel(data, source.frequency, source.preparation), bf.Exact(draws=10))
+
+
+def test_returns_without_differences_are_refused_and_a_closed_day_is_not():
+    returns = panel().data["returns"].values.copy()
+    closed = np.where(np.isnan(returns), np.nan, np.where(np.arange(24)[:, None] == 4, 0.0, returns))
+    assert np.isfinite(
+        fitted(LINEAR, with_data(panel(), returns=closed), bf.NUTS(20, 20, 2)).tree["posterior"]["slope_mean"]
+    ).all()
+    with pytest.raises(DataError, match="returns must differ between the stocks of a period"):
+        bf.fit(LINEAR, with_data(panel(), returns=np.where(np.isnan(returns), np.nan, 0.01)), SETTINGS)
+
+
+def test_numbers_of_numpy_can_be_saved(tmp_path):
+    made = bf.fit(OLS_PRIOR, panel(), bf.Exact(draws=np.int64(10), chains=np.int32(2)), seed=np.int64(3))
+    assert bf.load(made.save(tmp_path / "fit.nc")).provenance["seed"] == 3
+    with pytest.raises(DataError, match="seed must be a whole number: got 0.5"):
+        bf.fit(OLS_PRIOR, panel(), bf.Exact(draws=10), seed=0.5)
+    with pytest.raises(DataError, match="draws must be a whole number: got 10.0"):
+        bf.NUTS(draws=10.0)
 
 
 @pytest.mark.parametrize(

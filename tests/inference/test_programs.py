@@ -30,8 +30,14 @@ def test_the_sampler_calls_no_lapack(case):
         data = jax.tree.map(jnp.asarray, model.data((source or panel()).arrays()))
         programs, keys = programs_for(model, settings), jax.random.split(jax.random.key(0), 2)
         state, _ = jax.eval_shape(programs.start, keys, data)
-        for program in (programs.start.lower(keys, data), programs.advance.lower(state, data, 50)):
-            assert "lapack" not in program.as_text()
+        _, (points, _) = programs.advance.eval_shape(state, data, 50)
+        lowered = {
+            "start": programs.start.lower(keys, data),
+            "advance": programs.advance.lower(state, data, 50),
+            "constrain": programs.constrain.lower(points, data),
+        }
+        for name, program in lowered.items():
+            assert "lapack" not in program.as_text(), name
 
 
 def test_a_factorisation_would_be_seen():

@@ -72,9 +72,11 @@ def test_exactly_as_many_stocks_as_slopes_will_do():
     LINEAR.check(arrays._replace(observed=few), panel().times)  # warnings are errors here
 
 
-def test_full_pooling_and_networks_do_not_ask_for_large_months():
+def test_full_pooling_does_not_ask_for_large_months_and_networks_count_their_units():
     arrays = with_few_returns(2)
-    NETWORK.check(arrays, panel().times)
+    with pytest.raises(DataError, match=r"slopes \(4\)"):
+        NETWORK.check(arrays, panel().times)
+    bf.FundamentalFactorModel(hidden=(2,)).check(arrays, panel().times)
     bf.FundamentalFactorModel(hidden=(), pooling="full").check(arrays, panel().times)
 
 
