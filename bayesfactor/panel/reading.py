@@ -119,22 +119,18 @@ def read_frame(
     Parameters
     ----------
     frame_or_path : DataFrame, or the path of a Parquet or CSV file.
-    time, asset, returns : columns; `time` and `asset` may be index levels, matched by name. Dates are
-    datetimes,
+    time, asset, returns : columns; `time` and `asset` may be index levels, matched by name. Dates are datetimes,
         periods, ISO 8601 text, or YYYYMM and YYYYMMDD as integers or digits.
     returns_over : "row": the return is over the row's own period. "next": the row pairs what was known at its
-    date
-        with the return of the following period, where that return lands.
-    lag : age of the characteristics (and of `size` and `group`) in calendar periods, never rows; the calendar
-    of daily
-        data is the dates they have. With "row" characteristics dated t - lag are used at t, and lag is at
+        date with the return of the following period, where that return lands.
+    lag : age of the characteristics (and of `size` and `group`) in calendar periods, never rows; the calendar of
+        daily data is the dates they have. With "row" characteristics dated t - lag are used at t, and lag is at
         least 1; with "next" they are dated t - 1 - lag, and 0 is the usual choice.
     units : "decimal" or "percent" of `returns` and `risk_free`.
     excess : whether returns are in excess of the riskless rate already; if not, give `risk_free`.
     characteristics : columns; where not given, every numeric column without another role.
     available : in place of `lag`, the column that says when the row's characteristics became public: at t the
-    latest
-        row (by publication, then date) is used that was public strictly before the first day of t. Weeks run
+        latest row (by publication, then date) is used that was public strictly before the first day of t. Weeks run
         from Monday to Sunday; weekly rows dated Monday to Thursday are refused here, as their returns begin
         within a week.
     size, group : columns with size (to narrow the universe) and sector, as old as the characteristics.
@@ -142,7 +138,7 @@ def read_frame(
         of the row's return, also with "next". A Series is dated by the period that each rate covers, so with
         "next" a row takes the rate of the following period.
     frequency : "monthly", "weekly" or "daily"; where not given, it is told from the dates and noted in the
-    history.
+        history.
     missing : "median" (prepared cells are 0), "indicator" (also a 0/1 column each) or "error".
 
     Returns

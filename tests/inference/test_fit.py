@@ -56,7 +56,7 @@ def test_indicators_that_never_change_are_told():
     source = panel()
     data = source.data.assign(characteristics=(source.data["characteristics"].dims, values))
     data = data.assign_coords(kind=("characteristic", ["continuous", "continuous", "indicator"]))
-    with pytest.warns(DataWarning, match="indicators that never change.*x3"):
+    with pytest.warns(DataWarning, match=r"indicators that never change.*x3"):
         bf.fit(OLS_PRIOR, bf.Panel(data, source.frequency, source.preparation), bf.Exact(draws=10))
 
 
@@ -73,9 +73,9 @@ def test_returns_without_differences_are_refused_and_a_closed_day_is_not():
 def test_numbers_of_numpy_can_be_saved(tmp_path):
     made = bf.fit(OLS_PRIOR, panel(), bf.Exact(draws=np.int64(10), chains=np.int32(2)), seed=np.int64(3))
     assert bf.load(made.save(tmp_path / "fit.nc")).provenance["seed"] == 3
-    with pytest.raises(DataError, match="seed must be a whole number: got 0.5"):
+    with pytest.raises(DataError, match=r"seed must be a whole number: got 0\.5"):
         bf.fit(OLS_PRIOR, panel(), bf.Exact(draws=10), seed=0.5)
-    with pytest.raises(DataError, match="draws must be a whole number: got 10.0"):
+    with pytest.raises(DataError, match=r"draws must be a whole number: got 10\.0"):
         bf.NUTS(draws=10.0)
 
 
