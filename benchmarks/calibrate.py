@@ -440,8 +440,8 @@ def coverage_table() -> str | None:
             table(header, rows),
             f"Binomial 99.9% interval of a true 90%: {note}. Ranks are by root mean square among 3 pairs.",
             f"Read the sizes of interactions with care. Under the prior the absolute average interaction has median "
-            f"{median:.4f} and 99% quantile {far:.4f} a month, so the planted {INTERACTION} is a surprise: data as short "
-            "as these find the pair, and its band is drawn towards zero and mostly misses the planted size.",
+            f"{median:.4f} and 99% quantile {far:.4f} a month, so the planted {INTERACTION} is a surprise: data as "
+            "short as these find the pair, and its band is drawn towards zero and mostly misses the planted size.",
         ]
     )
 
