@@ -26,7 +26,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "linear": {"hidden": (), "noise": "normal"},
     "deep": {"hidden": (4,), "activation": "tanh", "noise": "normal"},
 }
-SAMPLER: dict[str, Any] = {"warmup": 400, "draws": 500, "chains": 4}
+SAMPLER: dict[str, Any] = {"warmup": 500, "draws": 1000, "chains": 4, "target_accept": 0.9}
 QUICK_SAMPLER: dict[str, Any] = {"warmup": 100, "draws": 100, "chains": 2}
 TRAIN_MONTHS = 16  # of 22; the last 6 are scored
 TOP_PAIRS = 15

@@ -100,7 +100,7 @@ def features_by_hand(model: Any, params: dict[str, np.ndarray], z: np.ndarray) -
     if model.linear:
         return np.concatenate([*parts, z], axis=1)
     weight, bias = params["network.layers[0].weight"], params["network.layers[0].bias"]
-    return np.concatenate([*parts, np.tanh(z @ weight.T + bias)], axis=1)
+    return np.concatenate([*parts, np.tanh(z @ weight.T + bias) - np.tanh(bias)], axis=1)
 
 
 def covariance_by_hand(params: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
