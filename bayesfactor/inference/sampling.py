@@ -209,9 +209,9 @@ def run_nuts(
     state, usable = programs.start(keys, data)
     if not bool(jnp.all(usable)):
         raise ConvergenceError(
-            f"no chain can start: the log density or its gradient is not finite at {START_CANDIDATES} starting "
-            f"points (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior scales that are "
-            "far too wide or a network that returns NaN. Check the model on panel.arrays()."
+            f"no chain can start: the log density is not finite at {START_CANDIDATES} starting points, or its gradient "
+            f"at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior "
+            "scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
         )
     total = settings.warmup + settings.draws
     done = 0

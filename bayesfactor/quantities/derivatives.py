@@ -22,6 +22,7 @@ from bayesfactor.quantities.draws import (
     labelled,
     over_draws,
     rank_bands,
+    require_room,
 )
 
 UNITS = "decimal per period per unit of the prepared characteristic"
@@ -48,7 +49,7 @@ def sensitivities(
     by : "panel" (one number a characteristic), "time" (one a month) or "asset" (average over the asset's months).
     prob : probability inside the equal-tailed band.
     summary : "bands", or "draws" for the draws themselves.
-    memory_mib : bound on the working arrays.
+    memory_mib : bound on the working arrays, and on the result of summary="draws".
 
     Returns
     -------
@@ -63,6 +64,8 @@ def sensitivities(
     ------
     AlignmentError
         When the panel's characteristics, preparation or frequency are not those of the fit.
+    DataError
+        When the draws asked for exceed `memory_mib`.
     """
     check_prob(prob)
     check_choice("by", by, ("panel", "time", "asset"))
@@ -71,6 +74,9 @@ def sensitivities(
     rows, weights, labels = _groups(arrays, panel, by)
     n_draws = fit.shape[0] * fit.shape[1]
     n_characteristics = rows.shape[-1]
+    if summary == "draws" and by != "panel":
+        groups = f"{len(rows):,} {'periods' if by == 'time' else 'assets'} and {n_characteristics} characteristics"
+        require_room(fit, groups, 3 * len(rows) * n_characteristics, memory_mib)
     parts: list[dict[str, np.ndarray]] = []
     for block in blocks(len(rows), 3 * 8.0 * n_draws * n_characteristics, memory_mib):
         sums = _gradient_means(fit, rows[block], weights[block], by == "panel", memory_mib)

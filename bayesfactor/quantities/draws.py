@@ -89,6 +89,27 @@ def blocks(n_items: int, bytes_per_item: float, memory_mib: float) -> Iterator[s
         yield slice(first, min(first + size, n_items))
 
 
+def require_room(fit: Fit, labels: str, n_numbers: int, memory_mib: float) -> None:
+    """Refuse a result of ``summary="draws"`` that is larger than the bound.
+
+    Parameters
+    ----------
+    labels : what there is a number for, in words.
+    n_numbers : of one draw.
+
+    Raises
+    ------
+    DataError
+        With the size.
+    """
+    needed = 8.0 * fit.shape[0] * fit.shape[1] * n_numbers / 2**20
+    if needed > memory_mib:
+        raise DataError(
+            f"all draws of {labels} need {needed:,.0f} MiB and memory_mib is {memory_mib:g}: select periods or assets "
+            "with panel.sel, or raise memory_mib"
+        )
+
+
 def check_prob(prob: float) -> None:
     """Refuse a probability that is not strictly between 0 and 1."""
     if not 0 < prob < 1:

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from bayesfactor.components.month import marginal_log_density, predictive_variance
-from bayesfactor.errors import DataError
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
@@ -22,6 +21,7 @@ from bayesfactor.quantities.draws import (
     check_prob,
     labelled,
     over_draws,
+    require_room,
 )
 
 
@@ -61,12 +61,8 @@ def expected_returns(
     month, slot = np.nonzero(used)
     asset = np.asarray(arrays.asset)[month, slot]
     n_draws, n_slots = fit.shape[0] * fit.shape[1], used.shape[1]
-    needed = 8.0 * n_draws * shape[0] * shape[1] / 2**20
-    if summary == "draws" and needed > memory_mib:
-        raise DataError(
-            f"all draws of {shape[0]} periods and {shape[1]:,} assets need {needed:,.0f} MiB and memory_mib is "
-            f"{memory_mib:g}: select periods or assets with panel.sel, or raise memory_mib"
-        )
+    if summary == "draws":
+        require_room(fit, f"{shape[0]} periods and {shape[1]:,} assets", shape[0] * shape[1], memory_mib)
 
     def one_draw(params: Any, z: jax.Array) -> Any:
         def one_month(rows: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -216,3 +216,8 @@ def test_a_panel_of_another_frequency_is_refused(quantity):
     weekly = bf.simulate.economy(n_months=4, n_assets=8, n_characteristics=3, seed=1, frequency="weekly").panel
     with pytest.raises(AlignmentError, match="the fit is monthly, the panel is weekly"):
         quantity(network_fit(), weekly)
+
+
+def test_draws_beyond_the_memory_bound_are_refused_with_their_size():
+    with pytest.raises(DataError, match=r"all draws of 30 assets and 3 characteristics need .* memory_mib is 0\.01"):
+        bf.sensitivities(prior_fit(NETWORK), panel(), by="asset", summary="draws", memory_mib=0.01)
