@@ -226,8 +226,7 @@ def _require_densities(fits: Mapping[str, Fit]) -> None:
     if other:
         raise ComparisonError(
             f"log scores compare densities of returns only: {_listed(other)}. A pseudo-likelihood has no "
-            "common "
-            "scale with a density, and need not integrate to one: compare these by forecasts, "
+            "common scale with a density, and need not integrate to one: compare these by forecasts, "
             "metrics.predictive_r2."
         )
 
@@ -344,8 +343,7 @@ def _require_finite(scores: Mapping[str, xr.DataArray]) -> None:
     if bad:
         raise ComparisonError(
             f"every month needs a finite score, and none is dropped: not finite are {_listed(bad)}. "
-            "Usually a "
-            "fit that failed (see fit.status and fit.reasons), or a return far outside what the model holds "
+            "Usually a fit that failed (see fit.status and fit.reasons), or a return far outside what the model holds "
             "possible."
         )
 

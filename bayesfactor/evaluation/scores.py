@@ -115,8 +115,7 @@ def require_later(fit: Fit, months: pd.DatetimeIndex) -> None:
         raise LookAheadError(
             f"holdout months must be later than every training month: the fit was trained on "
             f"{first_three(f'{month:%Y-%m-%d}' for month in seen)}. Usually the whole panel or the "
-            "training part was "
-            "passed: in-sample months are no holdout. Pass the second part of panel.split(when)."
+            "training part was passed: in-sample months are no holdout. Pass the second part of panel.split(when)."
         )
     before = months[months < fit.train_times.max()]
     if len(before):

@@ -162,8 +162,7 @@ def _rebuild(settings: dict[str, Any], known: dict[str, Any], network: Any, path
     if name not in known:
         raise CorruptResultError(
             f"{path} holds a {name}, which this version of bayesfactor does not know. A fit of your own "
-            "model keeps its "
-            "draws: open them with xarray.open_datatree."
+            "model keeps its draws: open them with xarray.open_datatree."
         )
     if settings.get("network") is not None:
         if network is None:

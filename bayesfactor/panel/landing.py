@@ -87,8 +87,7 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
     if not in_universe.any():
         raise DataError(
             "some asset must have a row in the period before, with a characteristic old enough: none has, "
-            "over "
-            f"{len(rows.dates):,} rows. Usually the lag is longer than the data, or all characteristics are "
+            f"over {len(rows.dates):,} rows. Usually the lag is longer than the data, or all characteristics are "
             "missing."
         )
     months, ever = np.flatnonzero(in_universe.any(axis=1)), np.flatnonzero(in_universe.any(axis=0))

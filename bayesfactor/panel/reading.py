@@ -379,8 +379,7 @@ def _numbers(frame: pd.DataFrame, name: str, keys: _Keys) -> np.ndarray:
     if np.isinf(values).any():
         raise DataError(
             f"column {name!r} must be finite: infinite at {keys(np.isinf(values))}. Usually a division by "
-            "zero or a "
-            "logarithm of zero: make them NaN, which is missing."
+            "zero or a logarithm of zero: make them NaN, which is missing."
         )
     return values
 
