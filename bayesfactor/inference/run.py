@@ -72,7 +72,7 @@ def fit(
     _check_content(panel, arrays)
     model.check(arrays, panel.times)
     data = model.data(arrays)
-    double = _double(inference, reduced=not isinstance(data, PanelArrays))
+    double = _double(inference, reduced=not _holds_stocks(data, arrays))
     data = jax.tree.map(lambda leaf: _cast(leaf, double), data)
 
     began = time.perf_counter()
@@ -159,6 +159,11 @@ def _double(inference: Inference, *, reduced: bool) -> bool:
     if isinstance(inference, Exact):
         return True
     return reduced if inference.precision == "auto" else inference.precision == "float64"
+
+
+def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
+    """Whether a program computes on every stock, not on sums over them."""
+    return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
 
 
 def _cast(leaf: Any, double: bool) -> np.ndarray:

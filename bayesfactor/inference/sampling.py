@@ -7,7 +7,6 @@ as arguments, so a second fit of the same shape compiles nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -16,16 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpyro import handlers
 from numpyro.infer.hmc import hmc
-from numpyro.infer.initialization import init_to_uniform
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
-from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
+from bayesfactor.inference import space
 from bayesfactor.inference.settings import NUTS
 
-START_CANDIDATES = 8
 WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are wasted on them
 # Half the time to compile; no slower to run, since the work is in library calls and simple loops.
 COMPILER = {"xla_llvm_disable_expensive_passes": True}
@@ -48,10 +43,13 @@ class Draws(NamedTuple):
     ----------
     posterior : site -> (chain, draw, ...), constrained, deterministic sites included.
     statistics : name -> (chain, draw), in ArviZ's names.
+    guide : of variational inference, name -> (chain, ...): its parameters, `elbo` (chain, chunk), `log_weight`
+        (chain, draw), log of joint density over guide, and `khat` (chain,).
     """
 
     posterior: dict[str, np.ndarray]
     statistics: dict[str, np.ndarray]
+    guide: dict[str, np.ndarray] | None = None
 
 
 class Programs(NamedTuple):
@@ -84,45 +82,13 @@ def _cached_programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
 def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
     def potential(data: Any) -> Callable[[Any], Array]:
-        return lambda z: potential_energy(model, (data,), {}, z)
+        return partial(space.potential, model, data)
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def layout(data: Any) -> Any:
-        """Unconstrained sites, as abstract arrays: traced, not compiled."""
-
-        def prototype(data: Any) -> Any:
-            program = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=init_to_uniform)
-            sites = handlers.trace(program).get_trace(data)
-            values = {
-                name: site["value"]
-                for name, site in sites.items()
-                if site["type"] == "sample" and not site["is_observed"]
-            }
-            return unconstrain_fn(model, (data,), {}, values)
-
-        return jax.eval_shape(prototype, data)
-
-    def candidate(rng_key: Array, data: Any) -> Any:
-        """Uniform within the radius; the weights of a network standard normal, as under their prior."""
-        sites = layout(data)
-        sizes = {name: math.prod(site.shape) for name, site in sites.items()}
-        # Two draws of random numbers for all sites together: drawing by site takes XLA far longer to compile.
-        near_key, prior_key = jax.random.split(rng_key)
-        near = jax.random.uniform(near_key, (sum(sizes.values()),), minval=-1.0, maxval=1.0)
-        prior = jax.random.normal(prior_key, near.shape)
-        point, first = {}, 0
-        for name, site in sites.items():
-            chosen = prior if is_weight(name) else settings.start_radius * near
-            point[name] = chosen[first : first + sizes[name]].reshape(site.shape).astype(site.dtype)
-            first += sizes[name]
-        return point
-
     def start(rng_key: Array, data: Any) -> tuple[Any, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
-        points = jax.vmap(lambda key: candidate(key, data))(jax.random.split(place_key, START_CANDIDATES))
-        usable = jnp.isfinite(jax.vmap(potential(data))(points))
-        point = jax.tree.map(lambda leaf: leaf[jnp.argmax(usable)], points)
+        point, _ = space.start_point(model, place_key, data, settings.start_radius)
         state = init_kernel(
             point,
             num_warmup=settings.warmup,
@@ -143,8 +109,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         return jax.lax.scan(step, state, None, length=length)
 
     def constrain(points: Any, data: Any) -> dict[str, Array]:
-        rebuild = partial(constrain_fn, model, (data,), {}, return_deterministic=True)
-        return map_in_batches(rebuild, points, 64)
+        return space.constrain(model, points, data)
 
     def batched(function: Callable[..., Any]) -> Callable[..., Any]:
         chains = jax.vmap(function, in_axes=(0, None))
@@ -160,11 +125,6 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         ),
         constrain=jax.jit(batched(constrain), compiler_options=COMPILER),
     )
-
-
-def is_weight(site: str) -> bool:
-    """Whether an unconstrained site holds weights or biases of a network."""
-    return "weight" in site or "bias" in site
 
 
 def _field(state: Any, path: str) -> Array:
@@ -209,7 +169,7 @@ def run_nuts(
     state, usable = programs.start(keys, data)
     if not bool(jnp.all(usable)):
         raise ConvergenceError(
-            f"no chain can start: the log density is not finite at {START_CANDIDATES} starting points, or its gradient "
+            f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or its gradient "
             f"at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior "
             "scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
         )

@@ -68,7 +68,40 @@ class Exact:
             )
 
 
-Inference = NUTS | Exact
+@dataclass(frozen=True)
+class SVI:
+    """Variational inference: a Gaussian over the unconstrained parameters, several restarts in one program.
+
+    Parameters
+    ----------
+    guide : "auto" integrates the average slopes out exactly where the noise is normal, and puts a Gaussian on what is
+        left, of full covariance up to 400 parameters and of low rank above; "normal" (independent), "low_rank" and
+        "full" are Gaussians on all parameters, for comparison: at the signal-to-noise of returns they lose the signal.
+    steps : "auto" stops when the bound gains nothing more; or how many.
+    batch : months of a step, weighted up to the whole window; all of them if None.
+    restarts : fits from different starts; each gives a chain of draws.
+    draws : draws a restart.
+    rank : of the low-rank guide.
+    particles : draws that a step averages over, an even number: they come in antithetic pairs.
+    learning_rate : of the first stage; the later ones have a third and a tenth of it.
+    start_radius : as in `NUTS`.
+    precision : as in `NUTS`.
+    """
+
+    guide: str = "auto"
+    steps: int | str = "auto"
+    batch: int | None = None
+    restarts: int = 4
+    draws: int = 500
+    rank: int = 20
+    polish: int = 24
+    particles: int = 2
+    learning_rate: float = 0.02
+    start_radius: float = 0.1
+    precision: str = "auto"
+
+
+Inference = NUTS | SVI | Exact
 
 
 def as_integer(name: str, value: object) -> int:
@@ -85,6 +118,6 @@ def as_integer(name: str, value: object) -> int:
         raise DataError(f"{name} must be a whole number: got {value!r}") from None
 
 
-def _as_integers(settings: NUTS | Exact, *names: str) -> None:
+def _as_integers(settings: Inference, *names: str) -> None:
     for name in names:
         object.__setattr__(settings, name, as_integer(name, getattr(settings, name)))

@@ -15,7 +15,7 @@ import math
 import warnings
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ from numpyro.contrib.module import random_eqx_module
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import LocScaleReparam
 
-from bayesfactor.components import conjugate, networks
+from bayesfactor.components import conjugate, networks, slopes
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.components.month import (
     Moments,
@@ -40,6 +40,7 @@ from bayesfactor.components.month import (
 )
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
+from bayesfactor.models.training import MonthStatistics, TrainingData, reduced, training_data
 from bayesfactor.panel import PanelArrays
 
 Params = dict[str, Array]
@@ -49,29 +50,6 @@ NOISE_PRIOR_SD = 0.5  # of the log noise level around the training returns' cros
 NETWORK = "network"
 # Features of so many numbers are computed at once: what a core's cache holds, what keeps a GPU busy.
 CPU_BLOCK, GPU_BLOCK = 2**15, 2**26
-
-
-class MonthStatistics(NamedTuple):
-    """All that the linear model with normal noise needs of a panel: cost free of the number of stocks.
-
-    Attributes
-    ----------
-    n_observed : (time,) observed stocks.
-    gram : (time, feature, feature) ``X'X`` with ``X = [1, z]``.
-    projection : (time, feature) ``X'r``.
-    square : (time,) ``r'r``.
-    varies : (characteristic,) 1 where the slope may move by month, 0 for indicators.
-    return_scale : () cross-sectional sd of the training returns, decimal per period.
-    periods_per_year : ().
-    """
-
-    n_observed: Any  # arrays of NumPy outside, of JAX inside the program
-    gram: Any
-    projection: Any
-    square: Any
-    varies: Any
-    return_scale: Any
-    periods_per_year: Any
 
 
 @dataclass(frozen=True, repr=False)
@@ -329,54 +307,84 @@ class FundamentalFactorModel:
 
     # ------------------------------------------------------------------ data
 
-    def data(self, arrays: PanelArrays) -> PanelArrays | MonthStatistics:
-        """The panel's arrays, or their sufficient statistics where those are enough (linear, normal noise)."""
-        if not self.linear or self.noise != "normal":
-            return arrays
-        design = np.concatenate(
-            [np.ones((*arrays.returns.shape, 1)), np.asarray(arrays.characteristics, float)], axis=-1
-        )
-        design *= arrays.observed[..., None]
-        returns = np.where(arrays.observed, arrays.returns, 0.0)
-        return MonthStatistics(
-            n_observed=arrays.observed.sum(axis=1).astype(float),
-            gram=np.swapaxes(design, 1, 2) @ design,
-            projection=np.einsum("tnf,tn->tf", design, returns),
-            square=np.sum(returns**2, axis=1),
-            varies=arrays.varies,
-            return_scale=arrays.return_scale,
-            periods_per_year=arrays.periods_per_year,
-        )
+    def data(self, arrays: PanelArrays) -> TrainingData:
+        """The panel's months, or their sufficient statistics where those are enough (linear, normal noise)."""
+        data = training_data(arrays)
+        return reduced(data) if self.linear and self.noise == "normal" else data
 
     # ------------------------------------------------------------------ the NumPyro program
 
-    def __call__(self, data: PanelArrays | MonthStatistics) -> None:
+    def __call__(self, data: PanelArrays | TrainingData) -> None:
         """Sample statements: priors in finance units, then the density of every month.
 
         Parameters
         ----------
         data : ``panel.arrays()``, or what `data` made of them.
         """
+        data = training_data(data) if isinstance(data, PanelArrays) else data
         with reparam(config=_non_centred):
-            params = self._sample_slopes(data) | self._sample_noise(data)
+            params = self._sample_features(data)
+            params["slope_mean"] = self._sample_slope_mean(params, data)
+            params |= self._sample_variation(params, data) | self._sample_noise(data)
         if self.noise == "student_t" and self.pooling == "partial":
             shape = (params["noise_scale"].shape[-1], params["slope_scale"].shape[-1])
             params["shock"] = numpyro.sample("shock", dist.Normal(0, 1).expand(shape).to_event(2))
         numpyro.factor("returns", self.log_likelihood(params, data))
 
-    def log_likelihood(self, params: Params, data: PanelArrays | MonthStatistics) -> Array:
-        """Log density () of all months given one draw, at each month's own noise level."""
-        scale = params["noise_scale"]
-        if isinstance(data, MonthStatistics):
-            statistics = (data.n_observed, data.gram, data.projection, data.square)
-        else:
-            months = (data.characteristics, data.returns, data.observed)
-            if self.noise == "student_t":
-                shocks = params.get("shock", jnp.zeros((len(scale), 0)))
-                given_shocks = partial(self._log_density_given_shocks, params)
-                return jnp.sum(self._over_months(given_shocks, (*months, scale, shocks)))
-            statistics = self._over_months(partial(self._statistics, params), months)
-        return jnp.sum(jax.vmap(partial(self._log_density_of_statistics, params))(*statistics, scale))
+    def collapsed(self, data: TrainingData) -> None:
+        """The program with the average slopes integrated out exactly (normal noise); `slopes_given_rest` draws them.
+
+        Parameters
+        ----------
+        data : all months of the window: a minibatch has no average slopes of its own.
+        """
+        with reparam(config=_non_centred):
+            params = self._sample_features(data)
+            params |= self._sample_variation(params, data) | self._sample_noise(data)
+        evidence = slopes.log_evidence(self._slope_likelihood(params, data), self._slope_prior_sd(params, data))
+        numpyro.factor("returns", evidence)
+
+    @property
+    def collapses(self) -> bool:
+        """Whether `collapsed` exists: the likelihood must be Gaussian in the average slopes."""
+        return self.noise == "normal"
+
+    def slopes_given_rest(self, params: Params, data: TrainingData) -> tuple[Array, Array]:
+        """Precision ``P`` (feature, feature) and ``b`` of ``slope_mean ~ N(P^-1 b, P^-1)`` given all else."""
+        likelihood = self._slope_likelihood(params, data)
+        prior = self._slope_prior_sd(params, data) ** -2.0
+        return likelihood.precision + jnp.diag(prior), likelihood.projection
+
+    def _slope_likelihood(self, params: Params, data: TrainingData) -> slopes.SlopeLikelihood:
+        full = self.pooling == "full"
+        statistics = self._month_statistics(params, data)
+        scale = self._noise_scale(params, data)
+        spread = jnp.zeros(0, scale.dtype) if full else params["slope_scale"]
+        root = jnp.zeros((0, 0), scale.dtype) if full else params["slope_correlation_root"]
+        return slopes.of_months(statistics, scale, spread, root, data.weight)
+
+    def log_likelihood(self, params: Params, data: PanelArrays | TrainingData) -> Array:
+        """Log density () of the months given one draw, at each month's own noise level, weighted up to the window."""
+        data = training_data(data) if isinstance(data, PanelArrays) else data
+        scale = self._noise_scale(params, data)
+        if self.noise == "student_t":
+            shocks = params["shock"][data.position] if "shock" in params else jnp.zeros((len(scale), 0))
+            given_shocks = partial(self._log_density_given_shocks, params)
+            return data.weight * jnp.sum(self._over_months(given_shocks, (*data.months, scale, shocks)))
+        statistics = self._month_statistics(params, data)
+        return data.weight * jnp.sum(jax.vmap(partial(self._log_density_of_statistics, params))(*statistics, scale))
+
+    def _noise_scale(self, params: Params, data: TrainingData) -> Array:
+        """Noise scale (month,) of the months at hand."""
+        if self.pooling == "full":
+            return jnp.broadcast_to(params["noise_level"], data.position.shape)
+        return params["noise_scale"][data.position]
+
+    def _month_statistics(self, params: Params, data: TrainingData) -> tuple[Array, ...]:
+        """Every month's count, Gram matrix, projection and square of the features."""
+        if isinstance(data.months, MonthStatistics):
+            return tuple(data.months)
+        return self._over_months(partial(self._statistics, params), data.months)
 
     def _over_months(self, function: Any, months: tuple[Any, ...]) -> Any:
         """``function`` of every month: as many at once as the cache holds; features are made again for a gradient."""
@@ -412,42 +420,60 @@ class FundamentalFactorModel:
         root = jnp.zeros((0, 0), gram.dtype) if full else params["slope_correlation_root"]
         return log_density_of_moments(moments, root)
 
-    def _sample_slopes(self, data: PanelArrays | MonthStatistics) -> Params:
+    def _sample_features(self, data: TrainingData) -> Params:
+        """Weights of the network, and the scale of what each characteristic contributes."""
         n_characteristics = data.varies.shape[-1]
-        months = 12.0 / data.periods_per_year  # in one period: priors are stated per month
         params: Params = {}
         input_scale = self._sample_input_scale(n_characteristics)
-        network, n_features = self.feature_network(n_characteristics), self._n_features(n_characteristics)
+        network = self.feature_network(n_characteristics)
         if network is None:
-            weight = jnp.ones(n_characteristics) * input_scale
-        else:
-            drawn = random_eqx_module(
-                NETWORK, network, priors.network_prior(NETWORK, network, input_scale), scope_divider="."
-            )
-            params |= {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
-            # A network's sensitivities have the prior root mean square of the linear model's.
-            gain = networks.prior_gain(self.activation, len(self.hidden)) if self.network is None else 1.0
-            weight = jnp.full(n_features - 1, math.sqrt(n_characteristics / (n_features - 1)) / gain)
-
-        if math.isinf(self.slope_sd):
-            flat = dist.ImproperUniform(dist.constraints.real_vector, (), (n_features,))
-            # Sampled in units of its usual size, so that chains start near it.
-            params["slope_mean"] = numpyro.deterministic("slope_mean", 0.01 * numpyro.sample("slope_flat", flat))
-        else:
-            deviation = months * jnp.concatenate([jnp.full(1, self.intercept_sd), self.slope_sd * weight])
-            params["slope_mean"] = numpyro.sample("slope_mean", dist.Normal(0.0, deviation).to_event(1))
-        if self.pooling == "full":
+            params["input_scale"] = jnp.ones(n_characteristics) * input_scale
             return params
+        prior = priors.network_prior(NETWORK, network, input_scale)
+        drawn = random_eqx_module(NETWORK, network, prior, scope_divider=".")
+        return {f"{NETWORK}.{name}": leaf for name, leaf in networks.parameters_of(drawn).items()}
 
+    def _slope_weight(self, params: Params, data: TrainingData) -> Array:
+        """Prior sd (feature,) of the slopes beyond the intercept in units of `slope_sd`."""
+        n_characteristics = data.varies.shape[-1]
+        if self.linear:
+            return params["input_scale"] if "input_scale" in params else jnp.ones(n_characteristics)
+        # A network's sensitivities have the prior root mean square of the linear model's.
+        n_features = self._n_features(n_characteristics)
+        gain = networks.prior_gain(self.activation, len(self.hidden)) if self.network is None else 1.0
+        return jnp.full(n_features - 1, math.sqrt(n_characteristics / (n_features - 1)) / gain)
+
+    def _slope_prior_sd(self, params: Params, data: TrainingData) -> Array:
+        """Prior sd (feature,) of the average slopes, decimal per period; infinite where the prior is flat."""
+        if math.isinf(self.slope_sd):
+            return jnp.full(self._n_features(data.varies.shape[-1]), jnp.inf)
+        weight = self._slope_weight(params, data)
+        months = 12.0 / data.periods_per_year  # in one period: priors are stated per month
+        return months * jnp.concatenate([jnp.full(1, self.intercept_sd), self.slope_sd * weight])
+
+    def _sample_slope_mean(self, params: Params, data: TrainingData) -> Array:
+        deviation = self._slope_prior_sd(params, data)
+        if math.isinf(self.slope_sd):
+            flat = dist.ImproperUniform(dist.constraints.real_vector, (), deviation.shape)
+            # Sampled in units of its usual size, so that chains start near it.
+            return numpyro.deterministic("slope_mean", 0.01 * numpyro.sample("slope_flat", flat))
+        return numpyro.sample("slope_mean", dist.Normal(0.0, deviation).to_event(1))
+
+    def _sample_variation(self, params: Params, data: TrainingData) -> Params:
+        """Scales and correlation of the slopes' monthly shocks."""
+        if self.pooling == "full":
+            return {}
         # A month cannot identify the slope of an indicator: it does not move.
-        moves = data.varies if network is None else weight
+        moves = data.varies if self.linear else self._slope_weight(params, data)
         typical = jnp.concatenate([jnp.full(1, self.intercept_variation), self.slope_variation * moves])
+        n_features = typical.shape[0]
         half_t = dist.FoldedDistribution(dist.StudentT(SCALE_TAILS)).expand([n_features]).to_event(1)
         relative = numpyro.sample("slope_scale_relative", half_t)
-        params["slope_scale"] = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
+        months = 12.0 / data.periods_per_year
+        scale = numpyro.deterministic("slope_scale", jnp.sqrt(months) * typical * relative)
         root = priors.sample_correlation_root("slope", n_features, self.shock_rank)
-        params["slope_correlation_root"] = numpyro.deterministic("slope_correlation_root", root)
-        return params
+        root = numpyro.deterministic("slope_correlation_root", root)
+        return {"slope_scale": scale, "slope_correlation_root": root}
 
     def _sample_input_scale(self, n_characteristics: int) -> Array | float:
         """Scale (characteristic,) of what each characteristic contributes; 1 under the normal prior."""
@@ -463,9 +489,8 @@ class FundamentalFactorModel:
         shrunk = overall * local * jnp.sqrt(slab / (slab + (overall * local) ** 2))
         return numpyro.deterministic("input_scale", shrunk)
 
-    def _sample_noise(self, data: PanelArrays | MonthStatistics) -> Params:
+    def _sample_noise(self, data: TrainingData) -> Params:
         """Noise level of a typical month, decimal, and of every month of the panel."""
-        count = data.n_observed if isinstance(data, MonthStatistics) else jnp.sum(data.observed, axis=-1)
         params: Params = {}
         relative = numpyro.sample("noise_relative", dist.Normal(0.0, NOISE_PRIOR_SD))
         params["noise_level"] = numpyro.deterministic("noise_level", data.return_scale * jnp.exp(relative))
@@ -473,13 +498,12 @@ class FundamentalFactorModel:
             excess = numpyro.sample("tail_excess", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
         if self.pooling == "full":
-            params["noise_scale"] = jnp.broadcast_to(params["noise_level"], count.shape)
             return params
         variation = numpyro.sample("noise_variation_relative", dist.HalfNormal(1.0))
         variation = numpyro.deterministic("noise_variation", self.noise_variation * variation)
         params["noise_variation"] = variation
         # log sigma_t ~ N(level, variation^2), centred as far as the data determine it (only the sampler's geometry).
-        centring = _noise_centring(data, count)
+        centring = data.noise_centring
         base = numpyro.sample("log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1))
         log_noise = relative + variation ** (1 - centring) * (base - centring * relative)
         params["noise_scale"] = numpyro.deterministic("noise_scale", data.return_scale * jnp.exp(log_noise))
@@ -487,7 +511,7 @@ class FundamentalFactorModel:
 
     # ------------------------------------------------------------------ the conjugate case
 
-    def regression(self, data: PanelArrays | MonthStatistics) -> conjugate.Regression:
+    def regression(self, data: TrainingData) -> conjugate.Regression:
         """The model as one Bayesian regression: linear, full pooling, normal noise."""
         if not (self.linear and self.pooling == "full" and self.noise == "normal" and self.input_prior == "normal"):
             raise UnsupportedQuantityError(
@@ -495,41 +519,20 @@ class FundamentalFactorModel:
                 f"input_prior='normal'. This one has hidden={self.hidden}, pooling={self.pooling!r}, "
                 f"noise={self.noise!r}, input_prior={self.input_prior!r}. Use NUTS()."
             )
-        assert isinstance(data, MonthStatistics)
+        statistics = data.months
+        assert isinstance(statistics, MonthStatistics)
         months = 12.0 / float(data.periods_per_year)
-        precision = np.full(data.gram.shape[-1], (self.slope_sd * months) ** -2.0)
+        precision = np.full(statistics.gram.shape[-1], (self.slope_sd * months) ** -2.0)
         precision[0] = 0.0 if math.isinf(self.slope_sd) else (self.intercept_sd * months) ** -2.0
         return conjugate.Regression(
-            n_rows=float(np.sum(data.n_observed)),
-            gram=np.sum(data.gram, axis=0),
-            projection=np.sum(data.projection, axis=0),
-            square=float(np.sum(data.square)),
+            n_rows=float(np.sum(statistics.n_observed)),
+            gram=np.sum(statistics.gram, axis=0),
+            projection=np.sum(statistics.projection, axis=0),
+            square=float(np.sum(statistics.square)),
             prior_precision=precision,
             log_scale_mean=float(np.log(data.return_scale)),
             log_scale_sd=NOISE_PRIOR_SD,
         )
-
-
-def _noise_centring(data: PanelArrays | MonthStatistics, count: Array) -> Array:
-    """How far (time,) the months' noise levels are told apart by the data, between 0 (not at all) and 1.
-
-    Share of the spread over months of the log cross-sectional sd that is not its own sampling error, about
-    ``1 / (2 n)`` a month.
-    """
-    if isinstance(data, MonthStatistics):
-        total, square = data.projection[:, 0], data.square
-    else:
-        seen = jnp.where(data.observed, data.returns, 0.0)
-        total, square = jnp.sum(seen, axis=-1), jnp.sum(seen**2, axis=-1)
-    variance = (square - total**2 / jnp.maximum(count, 1)) / jnp.maximum(count - 1, 1)
-    usable = (count >= 2) & (variance > (1e-3 * data.return_scale) ** 2)  # a closed day says nothing, and has no log
-    log_sd = 0.5 * jnp.log(jnp.where(usable, variance, 1.0))
-    error = 0.5 / jnp.maximum(count, 1)
-    n_usable = jnp.maximum(jnp.sum(usable), 1)
-    mean = jnp.sum(jnp.where(usable, log_sd, 0.0)) / n_usable
-    spread = jnp.sum(jnp.where(usable, (log_sd - mean) ** 2 - error, 0.0)) / n_usable
-    spread = jnp.maximum(spread, 1e-4)
-    return spread / (spread + error)
 
 
 def _one_of(name: str, value: object, allowed: Any) -> None:

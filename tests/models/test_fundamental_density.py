@@ -11,7 +11,7 @@ from scipy import special, stats
 
 import bayesfactor as bf
 from bayesfactor.components import networks
-from bayesfactor.models import fundamental
+from bayesfactor.models.training import MonthStatistics
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_sufficient_statistics_give_what_the_stocks_give(pooling):
     model = bf.FundamentalFactorModel(hidden=(), pooling=pooling, noise="normal")
     arrays = panel().arrays()
     statistics = model.data(arrays)
-    assert isinstance(statistics, fundamental.MonthStatistics)
+    assert isinstance(statistics.months, MonthStatistics)
     params = with_month_scales(prior_draw(model, arrays, 4), arrays)
     general = jax.jit(jax.value_and_grad(lambda slopes: model.log_likelihood(params | {"slope_mean": slopes}, arrays)))
     reduced = jax.jit(
@@ -135,7 +135,7 @@ def test_the_program_is_its_priors_times_its_likelihood():
     relative, variation = float(draw["noise_relative"]), float(draw["noise_variation"])
     log_noise = np.log(np.asarray(draw["noise_scale"]) / arrays.return_scale)
     # Density of the months' log noise, and the Jacobian of the coordinates that it is sampled in.
-    centring = np.asarray(fundamental._noise_centring(data, data.n_observed))
+    centring = np.asarray(data.noise_centring)
     of_noise = stats.norm.logpdf(log_noise, relative, variation) + (1 - centring) * np.log(variation)
     slopes = np.asarray(draw["slope_mean"]) / [0.02, 0.01, 0.01, 0.01]
     variations = np.asarray(draw["slope_scale"]) / [0.05, 0.02, 0.02, 0.02]
