@@ -22,6 +22,7 @@ _HOME = {
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
     "interactions": "bayesfactor.quantities",
+    "sensitivity_bound": "bayesfactor.quantities",
     "expected_returns": "bayesfactor.quantities",
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
@@ -56,6 +57,7 @@ __all__ = [
     "plots",
     "read_frame",
     "sensitivities",
+    "sensitivity_bound",
     "simulate",
     "to_csv",
 ]
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, datasets, read_frame, simulate
-    from bayesfactor.quantities import expected_returns, interactions, sensitivities, to_csv
+    from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 
 
 def __getattr__(name: str) -> Any:

@@ -175,6 +175,20 @@ def gradient_sums(network: FeatureNetwork, slopes_of_response: Array, z: Array, 
     return Sums((weights @ inner) @ first, jnp.sum((second_moment @ first) * first, axis=0))
 
 
+def activation_patterns(network: FeatureNetwork, z: Array) -> Array:
+    """Which units of all layers are active, 32 to a word: (stock, word) uint32, equal rows are one linear region.
+
+    Parameters
+    ----------
+    network : with a piecewise linear activation; a unit is active where the activation's slope is not zero.
+    z : (stock, characteristic).
+    """
+    slopes, _ = _forward(network, z)
+    active = jnp.concatenate(slopes, axis=1) != 0
+    active = jnp.pad(active, ((0, 0), (0, -active.shape[1] % 32))).reshape(len(z), -1, 32)
+    return jnp.sum(active.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=-1, dtype=jnp.uint32)
+
+
 def _inner_hessian(network: FeatureNetwork, slopes_of_response: Array, z: Array) -> Array:
     """Hessian with respect to the first layer's affine output, (stock, width_1, width_1).
 

@@ -288,6 +288,24 @@ class FundamentalFactorModel:
                 f"{self.activation!r}. Use activation='tanh' or 'softplus'."
             )
 
+    def activation_patterns(self, params: Params, z: Array) -> Array:
+        """Which region of linear `response` each stock is in, as words (stock, word): equal rows are one region."""
+        if self.linear:
+            return jnp.zeros((len(z), 1), jnp.uint32)
+        if self.network is not None:
+            raise UnsupportedQuantityError(
+                "the bound on the variance of sensitivities counts the regions where the network is linear, which a "
+                "network of your own does not tell. Use hidden= with activation='relu', or panel_sd of sensitivities, "
+                "which is the spread itself."
+            )
+        if self.activation not in ("relu", "identity"):
+            raise UnsupportedQuantityError(
+                "the bound on the variance of sensitivities (theorem 3.3.1) is for ReLU networks, whose sensitivities "
+                f"take one value a region: activation={self.activation!r} has no regions. Use panel_sd of "
+                "sensitivities, which is the spread itself."
+            )
+        return networks.activation_patterns(self._network_of(params, z.shape[-1]), z)
+
     def functions(self, params: Params, probes: Array) -> dict[str, Array]:
         """What is diagnosed: functions of the parameters that do not depend on how the weights are labelled.
 

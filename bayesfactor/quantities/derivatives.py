@@ -71,7 +71,7 @@ def sensitivities(
     check_choice("by", by, ("panel", "time", "asset"))
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
-    rows, weights, labels = _groups(arrays, panel, by)
+    rows, weights, labels = grouped_rows(arrays, panel, by)
     n_draws = fit.shape[0] * fit.shape[1]
     n_characteristics = rows.shape[-1]
     if summary == "draws" and by != "panel":
@@ -138,7 +138,7 @@ def interactions(
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
-    rows, weights, _ = _groups(arrays, panel, "panel")
+    rows, weights, _ = grouped_rows(arrays, panel, "panel")
     draws = _hessian_means(fit, rows, weights, memory_mib)
     first, second = np.triu_indices(rows.shape[-1], k=1)
     names = np.array(fit.characteristics)
@@ -174,7 +174,7 @@ def interactions(
     return labelled(fit, square, {"characteristic": names, "characteristic_2": names}, **attrs)
 
 
-def _groups(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray, np.ndarray, Any]:
+def grouped_rows(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray, np.ndarray, Any]:
     """Rows (group, row, characteristic), their weights (group, row) summing to one a group, and labels (group,)."""
     used = np.asarray(arrays.in_universe)
     if by != "asset":

@@ -55,6 +55,23 @@ def test_hessian_is_automatic_differentiation(hidden, activation):
         np.testing.assert_allclose(sums.square, jnp.tensordot(weights, want**2, 1), atol=1e-10)
 
 
+@pytest.mark.parametrize("hidden", [(4,), (4, 3), (32,), (20, 30)])
+def test_patterns_are_equal_where_the_active_units_are(hidden):
+    network, _, z, _ = make_network(hidden, "relu")
+    z = jnp.concatenate([z, z[:5]])
+    inner, active = z, []
+    for layer in network.layers:
+        inner = jax.nn.relu(inner @ layer.weight.T + layer.bias)
+        active.append(inner > 0)
+    active = np.concatenate(active, axis=1)
+    patterns = np.asarray(networks.activation_patterns(network, z))
+    assert patterns.shape == (22, -(-sum(hidden) // 32))
+    same = (patterns[:, None] == patterns).all(axis=-1)
+    np.testing.assert_array_equal(same, (active[:, None] == active).all(axis=-1))
+    bits = (patterns[:, :, None] >> np.arange(32, dtype=np.uint32)) & 1
+    np.testing.assert_array_equal(bits.reshape(22, -1)[:, : sum(hidden)], active)
+
+
 def test_all_stocks_at_once_are_one_by_one():
     network, _, z, _ = make_network((4, 3), "tanh")
     np.testing.assert_allclose(network.of_stocks(z).T, jax.vmap(network)(z), atol=1e-14)

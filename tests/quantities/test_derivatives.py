@@ -193,7 +193,9 @@ def test_wrong_words_are_refused():
             bf.sensitivities(fit, panel(), prob=prob)
 
 
-QUANTITIES = pytest.mark.parametrize("quantity", [bf.sensitivities, bf.interactions, bf.expected_returns])
+QUANTITIES = pytest.mark.parametrize(
+    "quantity", [bf.sensitivities, bf.interactions, bf.expected_returns, bf.sensitivity_bound]
+)
 
 
 @QUANTITIES
