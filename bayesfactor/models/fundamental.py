@@ -6,7 +6,7 @@ r"""The deep fundamental factor model of Dixon and Polson (2020), with slopes th
 ``phi`` are an intercept and the last hidden features of a network (eq. 2-5) less those of the median stock
 (``z = 0``), or an intercept and the characteristics themselves (``hidden=()``, eq. 1). Without the difference every
 unit's level would move with the market, as the intercept does. ``u_t`` is integrated out for normal noise and sampled
-for Student-t noise.
+for any other.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from bayesfactor.components.month import (
     log_density_given_shocks,
     log_density_of_moments,
 )
+from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
 from bayesfactor.panel import PanelArrays
@@ -86,8 +87,12 @@ class FundamentalFactorModel:
     activation : "tanh", "softplus", "relu" or "identity". Interactions need "tanh" or "softplus".
     pooling : "partial" (default) lets every slope on the last features move by month around its average, which is
         what returns do; "full" treats all rows as independent: for comparison, its bands are too narrow.
-    noise : "student_t" (default, for single stocks) or "normal" (closed form in the monthly shocks: faster, right
-        for portfolios).
+    noise : density of ``e``: "student_t" (default, for single stocks), "laplace" (least absolute deviations), "huber"
+        (normal within `huber_delta` scales, Laplace tails) or "normal" (closed form in the monthly shocks: faster,
+        right for portfolios). ``sigma`` is the density's own scale: the sd of the noise is 1.41 ``sigma`` for
+        "laplace", 1.21 for "huber" at its default, ``sqrt(nu / (nu - 2))`` for "student_t". Its prior is around the
+        cross-sectional sd of the returns; for "laplace" and "huber" that of the noise's sd is.
+    huber_delta : where Huber's density turns from normal to Laplace, in units of its scale.
     input_prior : "normal", "ard" (one scale per characteristic) or "horseshoe" (regularised, few characteristics
         matter).
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
@@ -110,6 +115,7 @@ class FundamentalFactorModel:
     activation: str = "tanh"
     pooling: str = "partial"
     noise: str = "student_t"
+    huber_delta: float = 1.345
     input_prior: str = "normal"
     network: eqx.Module | None = None
     slope_sd: float = 0.01
@@ -123,8 +129,10 @@ class FundamentalFactorModel:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         _one_of("activation", self.activation, networks.ACTIVATIONS)
         _one_of("pooling", self.pooling, ("partial", "full"))
-        _one_of("noise", self.noise, ("normal", "student_t"))
+        _one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
         _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
+        if not 0 < self.huber_delta < math.inf:
+            raise DataError(f"huber_delta must be positive and finite: got {self.huber_delta}")
         if any(width < 1 for width in self.hidden):
             raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
         if self.network is not None and self.hidden:
@@ -269,8 +277,16 @@ class FundamentalFactorModel:
             root=jnp.zeros((0, 0), features.dtype) if full else params["slope_correlation_root"],
             scale=params["noise_level"],
             log_scale_sd=0.0 if full else params["noise_variation"],
-            degrees_of_freedom=params.get("degrees_of_freedom"),
+            noise=self._noise_density(params),
         )
+
+    def _noise_density(self, params: Params) -> Noise:
+        """Density of a stock's noise at scale 1."""
+        if self.noise == "student_t":
+            return StudentT(params["degrees_of_freedom"])
+        if self.noise == "huber":
+            return Huber(self.huber_delta)
+        return Laplace() if self.noise == "laplace" else Normal()
 
     def gradient(self, params: Params, z: Array) -> Array:
         """Sensitivities (stock, characteristic): derivative of `response`, Dixon and Polson (2020), eq. 7."""
@@ -359,7 +375,7 @@ class FundamentalFactorModel:
         """
         with reparam(config=_non_centred):
             params = self._sample_slopes(data) | self._sample_noise(data)
-        if self.noise == "student_t" and self.pooling == "partial":
+        if self.noise != "normal" and self.pooling == "partial":
             shape = (params["noise_scale"].shape[-1], params["slope_scale"].shape[-1])
             params["shock"] = numpyro.sample("shock", dist.Normal(0, 1).expand(shape).to_event(2))
         numpyro.factor("returns", self.log_likelihood(params, data))
@@ -371,7 +387,7 @@ class FundamentalFactorModel:
             statistics = (data.n_observed, data.gram, data.projection, data.square)
         else:
             months = (data.characteristics, data.returns, data.observed)
-            if self.noise == "student_t":
+            if self.noise != "normal":
                 shocks = params.get("shock", jnp.zeros((len(scale), 0)))
                 given_shocks = partial(self._log_density_given_shocks, params)
                 return jnp.sum(self._over_months(given_shocks, (*months, scale, shocks)))
@@ -468,7 +484,10 @@ class FundamentalFactorModel:
         count = data.n_observed if isinstance(data, MonthStatistics) else jnp.sum(data.observed, axis=-1)
         params: Params = {}
         relative = numpyro.sample("noise_relative", dist.Normal(0.0, NOISE_PRIOR_SD))
-        params["noise_level"] = numpyro.deterministic("noise_level", data.return_scale * jnp.exp(relative))
+        typical = data.return_scale
+        if self.noise in ("laplace", "huber"):  # the returns' sd is that of the noise, not its scale
+            typical = typical / jnp.sqrt(self._noise_density(params).variance)
+        params["noise_level"] = numpyro.deterministic("noise_level", typical * jnp.exp(relative))
         if self.noise == "student_t":
             excess = numpyro.sample("tail_excess", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
@@ -482,7 +501,7 @@ class FundamentalFactorModel:
         centring = _noise_centring(data, count)
         base = numpyro.sample("log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1))
         log_noise = relative + variation ** (1 - centring) * (base - centring * relative)
-        params["noise_scale"] = numpyro.deterministic("noise_scale", data.return_scale * jnp.exp(log_noise))
+        params["noise_scale"] = numpyro.deterministic("noise_scale", typical * jnp.exp(log_noise))
         return params
 
     # ------------------------------------------------------------------ the conjugate case

@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate, stats
 
 from bayesfactor.components import month
+from bayesfactor.components.noise import Normal, StudentT
 
 N, Q = 12, 3
 
@@ -30,7 +31,7 @@ def make_law(seed=0, n_shocks=Q, log_scale_sd=0.0, df=None, by_stock=False):
         jnp.asarray(root),
         jnp.asarray(scale),
         log_scale_sd,
-        None if df is None else jnp.asarray(df),
+        Normal() if df is None else StudentT(jnp.asarray(df)),
     )
 
 
@@ -175,7 +176,7 @@ def test_student_t_months_are_integrated_by_importance_sampling():
 
 def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
     normal = make_law(log_scale_sd=0.2)
-    heavy = normal._replace(degrees_of_freedom=jnp.asarray(1e6))
+    heavy = normal._replace(noise=StudentT(jnp.asarray(1e6)))
     returns, observed = sample_month(normal)
     want = month.marginal_log_density(normal, returns, observed, jax.random.key(0))
     got = month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000)

@@ -19,7 +19,8 @@ from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError
     [
         ({"activation": "sigmoid"}, "activation must be one of 'tanh', 'relu', 'softplus', 'identity': got 'sigmoid'"),
         ({"pooling": "none"}, "pooling must be one of 'partial', 'full': got 'none'"),
-        ({"noise": "laplace"}, "noise must be one of 'normal', 'student_t': got 'laplace'"),
+        ({"noise": "cauchy"}, "noise must be one of 'normal', 'student_t', 'laplace', 'huber': got 'cauchy'"),
+        ({"huber_delta": 0.0}, "huber_delta must be positive and finite: got 0.0"),
         ({"input_prior": "lasso"}, "input_prior must be one of 'normal', 'ard', 'horseshoe': got 'lasso'"),
         ({"hidden": (8, 0)}, r"at least one unit: got hidden=\(8, 0\)"),
         ({"slope_sd": 0.0}, "prior scales must be positive: got {'slope_sd': 0.0}"),
