@@ -100,15 +100,26 @@ class StudentT:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Laplace:
-    """Laplace: its most likely location is the median."""
+    """Laplace: its most likely location is the median.
+
+    With `blur` (as the residuals, at scale 1) `log_density` is its average over normal errors of that sd in ``x``:
+    smooth, for a location that is itself uncertain.
+    """
+
+    blur: Array | None = None
 
     variance = 2.0
     location_information = 1.0
     log_scale_information = 1.0
 
     def log_density(self, residual: Array, scale: Array) -> Array:
-        """``Z = 2``."""
-        return -jnp.log(2.0 * scale) - jnp.abs(residual) / scale
+        """``Z = 2``; the mean of a folded normal if blurred."""
+        x = residual / scale
+        if self.blur is None:
+            return -jnp.log(2.0 * scale) - jnp.abs(x)
+        blur = jnp.maximum(self.blur, 1e-6)
+        mean = x * erf(x / (np.sqrt(2.0) * blur)) + np.sqrt(2 / np.pi) * blur * jnp.exp(-0.5 * (x / blur) ** 2)
+        return -jnp.log(2.0 * scale) - mean
 
     def draw(self, rng_key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draws of the generator."""

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from fits import LINEAR, NETWORK, panel, prior_draw, with_data
+from fits import LINEAR, NETWORK, fitted, panel, prior_draw, prior_fit, train, with_data
 
 import bayesfactor as bf
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError
@@ -94,6 +94,34 @@ def test_only_the_conjugate_model_is_a_regression(arguments):
     model = bf.FundamentalFactorModel(**arguments)
     with pytest.raises(UnsupportedQuantityError, match=r"conjugate model.*Use NUTS"):
         bf.fit(model, panel(), bf.Exact())
+
+
+@pytest.mark.parametrize("noise", ["normal", "student_t", "laplace", "huber"])
+@pytest.mark.parametrize("pooling", ["partial", "full"])
+def test_every_noise_gives_what_the_others_give(pooling, noise):
+    model = bf.FundamentalFactorModel(hidden=(), pooling=pooling, noise=noise)
+    fit = prior_fit(model)
+    shocks = {"shock"} if pooling == "partial" and noise != "normal" else set()
+    tails = {"degrees_of_freedom"} if noise == "student_t" else set()
+    variation = {"slope_scale", "slope_correlation_root", "noise_variation", "noise_scale"}
+    shared = {"slope_mean", "noise_level"} | (variation if pooling == "partial" else set())
+    assert set(fit.tree["posterior"].data_vars) == shared | shocks | tails
+    forecast = bf.expected_returns(fit, panel())
+    assert (forecast["predictive_sd"].values[panel().data["in_universe"].values] > 0).all()
+    assert np.isfinite(bf.month_log_likelihood(fit, panel())).all()
+    with pytest.raises(UnsupportedQuantityError, match="linear model has no interactions"):
+        bf.interactions(fit, panel())
+
+
+@pytest.mark.parametrize("noise", ["laplace", "huber"])
+def test_a_sampled_fit_has_finite_diagnostics(noise):
+    model = bf.FundamentalFactorModel(hidden=(), noise=noise)
+    fit = fitted(model, train(), bf.NUTS(warmup=150, draws=100, chains=2, precision="float64"))
+    assert fit.status != "failed"
+    diagnosed = fit.tree["diagnostics"] if "diagnostics" in fit.tree else None
+    assert diagnosed is not None
+    for name, values in diagnosed.data_vars.items():
+        assert np.isfinite(values).all(), name
 
 
 @pytest.mark.parametrize("input_prior", ["ard", "horseshoe"])
