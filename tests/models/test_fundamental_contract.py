@@ -12,6 +12,7 @@ from fits import LINEAR, NETWORK, fitted, panel, prior_draw, prior_fit, train, w
 
 import bayesfactor as bf
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError
+from bayesfactor.quantities import month_log_likelihood
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_every_noise_gives_what_the_others_give(pooling, noise):
     assert set(fit.tree["posterior"].data_vars) == shared | shocks | tails
     forecast = bf.expected_returns(fit, panel())
     assert (forecast["predictive_sd"].values[panel().data["in_universe"].values] > 0).all()
-    assert np.isfinite(bf.month_log_likelihood(fit, panel())).all()
+    assert np.isfinite(month_log_likelihood(fit, panel()).values).all()
     with pytest.raises(UnsupportedQuantityError, match="linear model has no interactions"):
         bf.interactions(fit, panel())
 
@@ -117,11 +118,9 @@ def test_every_noise_gives_what_the_others_give(pooling, noise):
 def test_a_sampled_fit_has_finite_diagnostics(noise):
     model = bf.FundamentalFactorModel(hidden=(), noise=noise)
     fit = fitted(model, train(), bf.NUTS(warmup=150, draws=100, chains=2, precision="float64"))
-    assert fit.status != "failed"
-    diagnosed = fit.tree["diagnostics"] if "diagnostics" in fit.tree else None
-    assert diagnosed is not None
-    for name, values in diagnosed.data_vars.items():
-        assert np.isfinite(values).all(), name
+    table = fit.summary()
+    assert len(table) > 5
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None), table
 
 
 @pytest.mark.parametrize("input_prior", ["ard", "horseshoe"])
