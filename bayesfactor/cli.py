@@ -287,6 +287,8 @@ class Noise(StrEnum):
     """Density of the noise."""
 
     student_t = "student_t"
+    laplace = "laplace"
+    huber = "huber"
     normal = "normal"
 
 

@@ -13,12 +13,18 @@ from bayesfactor.components import month
 from bayesfactor.panel.contract import check_units
 
 N_DRAWS = 200
+MODELS = {
+    "linear": {"hidden": (), "noise": "normal"},
+    "network": {"hidden": (8,), "noise": "normal"},
+    "laplace": {"hidden": (), "noise": "laplace"},
+    "huber": {"hidden": (), "noise": "huber"},
+}
 
 
-@pytest.fixture(scope="module", params=[{"hidden": ()}, {"hidden": (8,)}], ids=["linear", "network"])
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
 def prior_months(request):
     """Under the prior: returns and expected returns (draw, time, stock), average intercepts (draw,)."""
-    model = bf.FundamentalFactorModel(noise="normal", **request.param)
+    model = bf.FundamentalFactorModel(**request.param)
     panel = bf.datasets.us_equities()
     arrays = panel.sel(time=panel.times[:4]).arrays()
     data = model.data(arrays)

@@ -169,8 +169,8 @@ def run_nuts(
     state, usable = programs.start(keys, data)
     if not bool(jnp.all(usable)):
         raise ConvergenceError(
-            f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or its gradient "
-            f"at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior "
+            f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or its "
+            f"gradient at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior "
             "scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
         )
     total = settings.warmup + settings.draws

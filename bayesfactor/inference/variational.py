@@ -65,7 +65,7 @@ def plan_for(model: Any, settings: SVI, data: Any) -> Plan:
     """The automatic guide integrates the average slopes out where the model can; the named ones are plain Gaussians."""
     if settings.guide != "auto":
         return Plan(False, settings.guide)
-    collapsed = settings.batch is None and getattr(model, "collapses", False)
+    collapsed = settings.batch is None and hasattr(model, "collapsed")
     size = space.size_of(space.layout(model.collapsed if collapsed else model, data))
     return Plan(collapsed, "full" if size <= FULL_LIMIT else "normal")
 

@@ -6,7 +6,7 @@ r"""The deep fundamental factor model of Dixon and Polson (2020), with slopes th
 ``phi`` are an intercept and the last hidden features of a network (eq. 2-5) less those of the median stock
 (``z = 0``), or an intercept and the characteristics themselves (``hidden=()``, eq. 1). Without the difference every
 unit's level would move with the market, as the intercept does. ``u_t`` is integrated out for normal noise and sampled
-for Student-t noise.
+for any other.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ from bayesfactor.components.month import (
     Moments,
     MonthLaw,
     gram_matrix,
+    log_density_by_laplace,
     log_density_given_shocks,
     log_density_of_moments,
 )
+from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
 from bayesfactor.models.training import MonthStatistics, TrainingData, reduced, training_data
@@ -64,8 +66,12 @@ class FundamentalFactorModel:
     activation : "tanh", "softplus", "relu" or "identity". Interactions need "tanh" or "softplus".
     pooling : "partial" (default) lets every slope on the last features move by month around its average, which is
         what returns do; "full" treats all rows as independent: for comparison, its bands are too narrow.
-    noise : "student_t" (default, for single stocks) or "normal" (closed form in the monthly shocks: faster, right
-        for portfolios).
+    noise : density of ``e``: "student_t" (default, for single stocks), "laplace" (least absolute deviations), "huber"
+        (normal within `huber_delta` scales, Laplace tails) or "normal" (closed form in the monthly shocks: faster,
+        right for portfolios). ``sigma`` is the density's own scale: the sd of the noise is 1.41 ``sigma`` for
+        "laplace", 1.21 for "huber" at its default, ``sqrt(nu / (nu - 2))`` for "student_t". Its prior is around the
+        cross-sectional sd of the returns; for "laplace" and "huber" that of the noise's sd is.
+    huber_delta : where Huber's density turns from normal to Laplace, in units of its scale.
     input_prior : "normal", "ard" (one scale per characteristic) or "horseshoe" (regularised, few characteristics
         matter).
     network : an equinox module ``(characteristic,) -> (feature,)`` used as feature map in place of `hidden`.
@@ -88,6 +94,7 @@ class FundamentalFactorModel:
     activation: str = "tanh"
     pooling: str = "partial"
     noise: str = "student_t"
+    huber_delta: float = 1.345
     input_prior: str = "normal"
     network: eqx.Module | None = None
     slope_sd: float = 0.01
@@ -101,8 +108,10 @@ class FundamentalFactorModel:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         _one_of("activation", self.activation, networks.ACTIVATIONS)
         _one_of("pooling", self.pooling, ("partial", "full"))
-        _one_of("noise", self.noise, ("normal", "student_t"))
+        _one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
         _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
+        if not 0 < self.huber_delta < math.inf:
+            raise DataError(f"huber_delta must be positive and finite: got {self.huber_delta}")
         if any(width < 1 for width in self.hidden):
             raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
         if self.network is not None and self.hidden:
@@ -247,8 +256,16 @@ class FundamentalFactorModel:
             root=jnp.zeros((0, 0), features.dtype) if full else params["slope_correlation_root"],
             scale=params["noise_level"],
             log_scale_sd=0.0 if full else params["noise_variation"],
-            degrees_of_freedom=params.get("degrees_of_freedom"),
+            noise=self._noise_density(params),
         )
+
+    def _noise_density(self, params: Params) -> Noise:
+        """Density of a stock's noise at scale 1."""
+        if self.noise == "student_t":
+            return StudentT(params["degrees_of_freedom"])
+        if self.noise == "huber":
+            return Huber(self.huber_delta)
+        return Laplace() if self.noise == "laplace" else Normal()
 
     def gradient(self, params: Params, z: Array) -> Array:
         """Sensitivities (stock, characteristic): derivative of `response`, Dixon and Polson (2020), eq. 7."""
@@ -344,31 +361,46 @@ class FundamentalFactorModel:
             params = self._sample_features(data)
             params["slope_mean"] = self._sample_slope_mean(params, data)
             params |= self._sample_variation(params, data) | self._sample_noise(data)
-        if self.noise == "student_t" and self.pooling == "partial":
+        if self.noise != "normal" and self.pooling == "partial":
             shape = (params["noise_scale"].shape[-1], params["slope_scale"].shape[-1])
             params["shock"] = numpyro.sample("shock", dist.Normal(0, 1).expand(shape).to_event(2))
         numpyro.factor("returns", self.log_likelihood(params, data))
 
     def collapsed(self, data: TrainingData) -> None:
-        """The program with the average slopes integrated out exactly (normal noise); `slopes_given_rest` draws them.
+        """The same posterior with fewer parameters, for guides: what can be integrated out is.
+
+        Normal noise: the average slopes, exactly (`slopes_given_rest` draws them). Other noise: the months' shocks, by
+        Laplace's method.
 
         Parameters
         ----------
-        data : all months of the window: a minibatch has no average slopes of its own.
+        data : all months of the window for normal noise: a minibatch has no average slopes of its own.
         """
         with reparam(config=_non_centred):
             params = self._sample_features(data)
+            if self.noise != "normal":
+                params["slope_mean"] = self._sample_slope_mean(params, data)
             params |= self._sample_variation(params, data) | self._sample_noise(data)
-        evidence = slopes.log_evidence(self._slope_likelihood(params, data), self._slope_prior_sd(params, data))
+        if self.noise == "normal":
+            evidence = slopes.log_evidence(self._slope_likelihood(params, data), self._slope_prior_sd(params, data))
+        else:
+            evidence = self._log_likelihood_by_laplace(params, data)
         numpyro.factor("returns", evidence)
 
-    @property
-    def collapses(self) -> bool:
-        """Whether `collapsed` exists: the likelihood must be Gaussian in the average slopes."""
-        return self.noise == "normal"
+    def _log_likelihood_by_laplace(self, params: Params, data: TrainingData) -> Array:
+        def of_month(z: Array, r: Array, observed: Array, scale: Array) -> Array:
+            return log_density_by_laplace(self.month_law(params, z)._replace(scale=scale), r, observed)
 
-    def slopes_given_rest(self, params: Params, data: TrainingData) -> tuple[Array, Array]:
-        """Precision ``P`` (feature, feature) and ``b`` of ``slope_mean ~ N(P^-1 b, P^-1)`` given all else."""
+        months = (*data.months, self._noise_scale(params, data))
+        return data.weight * jnp.sum(self._over_months(of_month, months))
+
+    def slopes_given_rest(self, params: Params, data: TrainingData) -> tuple[Array, Array] | None:
+        """Precision ``P`` (feature, feature) and ``b`` of ``slope_mean ~ N(P^-1 b, P^-1)`` given all else.
+
+        None where `collapsed` samples them.
+        """
+        if self.noise != "normal":
+            return None
         likelihood = self._slope_likelihood(params, data)
         prior = self._slope_prior_sd(params, data) ** -2.0
         return likelihood.precision + jnp.diag(prior), likelihood.projection
@@ -385,7 +417,7 @@ class FundamentalFactorModel:
         """Log density () of the months given one draw, at each month's own noise level, weighted up to the window."""
         data = training_data(data) if isinstance(data, PanelArrays) else data
         scale = self._noise_scale(params, data)
-        if self.noise == "student_t":
+        if self.noise != "normal":
             shocks = params["shock"][data.position] if "shock" in params else jnp.zeros((len(scale), 0))
             given_shocks = partial(self._log_density_given_shocks, params)
             return data.weight * jnp.sum(self._over_months(given_shocks, (*data.months, scale, shocks)))
@@ -511,7 +543,10 @@ class FundamentalFactorModel:
         """Noise level of a typical month, decimal, and of every month of the panel."""
         params: Params = {}
         relative = numpyro.sample("noise_relative", dist.Normal(0.0, NOISE_PRIOR_SD))
-        params["noise_level"] = numpyro.deterministic("noise_level", data.return_scale * jnp.exp(relative))
+        typical = data.return_scale
+        if self.noise in ("laplace", "huber"):  # the returns' sd is that of the noise, not its scale
+            typical = typical / jnp.sqrt(self._noise_density(params).variance)
+        params["noise_level"] = numpyro.deterministic("noise_level", typical * jnp.exp(relative))
         if self.noise == "student_t":
             excess = numpyro.sample("tail_excess", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
@@ -524,7 +559,7 @@ class FundamentalFactorModel:
         centring = data.noise_centring
         base = numpyro.sample("log_noise_base", dist.Normal(centring * relative, variation**centring).to_event(1))
         log_noise = relative + variation ** (1 - centring) * (base - centring * relative)
-        params["noise_scale"] = numpyro.deterministic("noise_scale", data.return_scale * jnp.exp(log_noise))
+        params["noise_scale"] = numpyro.deterministic("noise_scale", typical * jnp.exp(log_noise))
         return params
 
     # ------------------------------------------------------------------ the conjugate case

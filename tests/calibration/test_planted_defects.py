@@ -22,7 +22,7 @@ from numpyro import handlers
 from scipy import integrate, stats
 
 import bayesfactor as bf
-from bayesfactor.components import month, networks
+from bayesfactor.components import month, networks, noise
 from bayesfactor.models import fundamental
 from bayesfactor.models.fundamental import FundamentalFactorModel
 from bayesfactor.panel import PanelArrays, landing
@@ -145,6 +145,14 @@ def check_law_density() -> None:
     seen = arrays.observed[0]
     expected = stats.multivariate_normal.logpdf(arrays.returns[0][seen], mean[seen], covariance[np.ix_(seen, seen)])
     assert float(month.log_density(law, arrays.returns[0], seen)) == pytest.approx(expected, abs=1e-8)
+
+
+def check_noise_densities() -> None:
+    """Every density of the noise integrates to one."""
+    x = np.linspace(-60, 60, 600_001)
+    for density in (noise.Normal(), noise.StudentT(9.0), noise.Laplace(), noise.Huber(1.345)):
+        mass = np.trapezoid(np.exp(density.log_density(x, 0.8)), x)
+        assert mass == pytest.approx(1.0, abs=1e-6), density
 
 
 def check_density_gradient() -> None:
@@ -334,6 +342,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "density_linear": partial(check_density, LINEAR),
     "density_network": partial(check_density, NETWORK),
     "law_density": check_law_density,
+    "noise_densities": check_noise_densities,
     "density_gradient": check_density_gradient,
     "conditional_shocks": check_conditional_shocks,
     "new_month_density": check_new_month_density,
@@ -545,6 +554,15 @@ KNOWN_LEVEL = law_with(log_scale_sd=lambda spread: 0.0 * spread)
 LOUDER = law_with(scale=lambda scale: 1.15 * scale)
 
 
+def huber_normaliser_forgotten() -> Any:
+    return noise.Huber, "_normaliser", np.sqrt(2 * np.pi)
+
+
+def laplace_without_its_half() -> Any:
+    original = noise.Laplace.log_density
+    return noise.Laplace, "log_density", lambda self, *given: original(self, *given) + np.log(2.0)
+
+
 def return_lands_late() -> Any:
     original = landing.assemble
 
@@ -582,6 +600,8 @@ MUTANTS: dict[str, tuple[Callable[[], Any], str]] = {
     "log determinant dropped from the model": (determinant_dropped, "density_linear"),
     "log determinant dropped from the law": (determinant_dropped, "law_density"),
     "2 pi dropped": (two_pi_dropped, "law_density"),
+    "Huber's normaliser that of the normal": (huber_normaliser_forgotten, "noise_densities"),
+    "Laplace's half forgotten": (laplace_without_its_half, "noise_densities"),
     "derivative without the covariance term": (gradient_of_the_determinant_dropped, "density_gradient"),
     "missing returns are zeros, linear": (missing_as_zero_linear, "density_linear"),
     "missing returns are zeros, network": (missing_as_zero_network, "density_network"),

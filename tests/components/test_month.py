@@ -9,8 +9,10 @@ import pytest
 from scipy import integrate, stats
 
 from bayesfactor.components import month
+from bayesfactor.components.noise import Huber, Laplace, Normal, StudentT
 
 N, Q = 12, 3
+NOISES = {"student_t": StudentT(5.0), "laplace": Laplace(), "huber": Huber(1.345)}
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def make_law(seed=0, n_shocks=Q, log_scale_sd=0.0, df=None, by_stock=False):
         jnp.asarray(root),
         jnp.asarray(scale),
         log_scale_sd,
-        None if df is None else jnp.asarray(df),
+        Normal() if df is None else StudentT(jnp.asarray(df)),
     )
 
 
@@ -175,11 +177,152 @@ def test_student_t_months_are_integrated_by_importance_sampling():
 
 def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
     normal = make_law(log_scale_sd=0.2)
-    heavy = normal._replace(degrees_of_freedom=jnp.asarray(1e6))
+    heavy = normal._replace(noise=StudentT(jnp.asarray(1e6)))
     returns, observed = sample_month(normal)
     want = month.marginal_log_density(normal, returns, observed, jax.random.key(0))
     got = month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000)
     assert got == pytest.approx(float(want), abs=0.02)
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
+def test_moments_of_simulated_months_are_those_of_the_noise(noise):
+    law = make_law(log_scale_sd=0.2, by_stock=True)._replace(noise=noise)
+    n = 100_000
+    draws = np.asarray(jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(4), n)))
+    variance = np.asarray(month.predictive_variance(law))
+    deviation = draws - np.asarray(law.mean)
+    assert np.all(np.abs(deviation.mean(axis=0)) < 5 * np.sqrt(variance / n))
+    error = np.sqrt((np.mean(deviation**4, axis=0) - variance**2) / n)
+    assert np.all(np.abs(np.mean(deviation**2, axis=0) - variance) < 5 * error)
+
+
+def on_a_grid(law, returns, observed, width=8.0, points=801):
+    """Log density by the rectangle rule over two shocks, or over one shock and the noise level."""
+    axis = jnp.linspace(-width, width, points)
+    known_level = law.log_scale_sd == 0.0
+
+    def joint(first, second):
+        at = law if known_level else law._replace(scale=law.scale * jnp.exp(law.log_scale_sd * second))
+        shocks = jnp.stack([first, second]) if known_level else first[None]
+        prior = -0.5 * (first**2 + second**2) - month.LOG_2PI
+        return month.log_density_given_shocks(at, shocks, returns, observed) + prior
+
+    rows = jax.jit(lambda: jax.lax.map(lambda first: jax.vmap(lambda second: joint(first, second))(axis), axis))()
+    return float(jax.scipy.special.logsumexp(rows) + 2 * jnp.log(axis[1] - axis[0]))
+
+
+@pytest.mark.parametrize("law", [(2, 0.0), (1, 0.3)], ids=["two shocks", "shock and level"])
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
+def test_any_noise_is_integrated_by_importance_sampling(noise, law):
+    law = make_law(5, law[0], law[1])._replace(noise=noise)
+    returns, observed = sample_month(law, 3)
+    want = on_a_grid(law, returns, observed)
+    draws, keys = 1024, jax.random.split(jax.random.key(7), 40)
+    density = jax.jit(
+        jax.vmap(lambda key: jnp.exp(month.marginal_log_density(law, returns, observed, key, draws) - want))
+    )
+    ratios = np.asarray(density(keys))
+    assert abs(ratios.mean() - 1) < 4 * ratios.std(ddof=1) / np.sqrt(len(keys)) + 1e-4
+    assert 1 / (1 + draws * ratios.var(ddof=1)) > 0.25, "effective share of the draws"
+
+
+@pytest.mark.parametrize("noise", [StudentT(2.5), *NOISES.values()], ids=["heavier t", *NOISES])
+def test_the_mode_is_found_where_shocks_are_many_times_the_noise(noise):
+    law = make_law(2, 2)._replace(noise=noise, scale=jnp.asarray(0.002))
+    returns = np.asarray(law.mean + law.loadings @ law.root @ jnp.array([2.5, -2.0]))
+    returns = returns + 0.002 * np.asarray(noise.draw(jax.random.key(1), (N,), jnp.float64))
+    observed = np.arange(N) != 4
+    want = on_a_grid(law, returns, observed, 4.0, 1201)
+    assert month.marginal_log_density(law, returns, observed, jax.random.key(0), 4096) == pytest.approx(want, abs=0.1)
+    assert month.log_density_by_laplace(law, returns, observed) == pytest.approx(want, abs=0.3)
+
+
+def large_month(noise, seed, n_stocks=150):
+    """A ragged month of about 130 stocks and three shocks."""
+    rng = np.random.default_rng(seed)
+    loadings = jnp.asarray(0.05 * np.column_stack([np.ones(n_stocks), rng.uniform(-1, 1, (n_stocks, 2))]))
+    root = jnp.asarray(np.linalg.cholesky(np.corrcoef(rng.standard_normal((3, 10)))))
+    law = month.MonthLaw(jnp.zeros(n_stocks), loadings, root, jnp.asarray(0.1), noise=noise)
+    return law, month.simulate(jax.random.key(seed), law), jnp.asarray(rng.random(n_stocks) < 0.9)
+
+
+@pytest.mark.parametrize("n_shocks", [0, 1, Q])
+def test_laplace_s_method_is_exact_for_normal_noise(n_shocks):
+    law = make_law(3, n_shocks, by_stock=True)
+    returns, observed = sample_month(law)
+    returns = np.where(observed, returns, 1e6)
+    want = jax.grad(month.log_density, allow_int=True)(law, returns, observed)
+    found = jax.grad(month.log_density_by_laplace, allow_int=True)(law, returns, observed)
+    assert month.log_density_by_laplace(law, returns, observed) == pytest.approx(
+        brute_force(law, returns, observed), abs=1e-10
+    )
+    for name in ("mean", "loadings", "scale"):
+        np.testing.assert_allclose(getattr(found, name), getattr(want, name), atol=1e-8, err_msg=name)
+    np.testing.assert_allclose(np.tril(found.root), np.tril(want.root), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "worst", "average"), [("student_t", 0.03, 0.02), ("huber", 0.06, 0.03), ("laplace", 0.3, 0.15)]
+)
+def test_error_of_laplace_s_method_in_a_month_of_130_stocks(name, worst, average):
+    exact = jax.jit(lambda law, r, seen: month.marginal_log_density(law, r, seen, jax.random.key(1), 20_000))
+    laplace = jax.jit(month.log_density_by_laplace)
+    months = [large_month(NOISES[name], seed) for seed in range(10)]
+    errors = np.array([laplace(*each) - exact(*each) for each in months])
+    assert np.abs(errors).max() < worst
+    assert abs(errors.mean()) < average
+    if name == "laplace":
+        assert (errors < 0.03).all(), "a lower bound"
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
+def test_derivative_of_laplace_s_method_is_that_of_finite_differences(noise):
+    law, returns, observed = large_month(noise, 3)
+    directions = {
+        "mean": (law.loadings[:, 1], 1e-4),
+        "loadings": (law.loadings, 1e-4),
+        "root": (jnp.tril(jnp.ones((3, 3))), 1e-4),
+        "scale": (jnp.ones(()), 1e-6),
+    }
+    if isinstance(noise, Laplace):
+        directions = {"mean": directions["mean"]}  # otherwise the bound is differentiated at fixed M
+    value = jax.jit(month.log_density_by_laplace)
+    gradient = jax.grad(month.log_density_by_laplace)(law, returns, observed)
+    for name, (direction, step) in directions.items():
+        ahead, behind = (law._replace(**{name: getattr(law, name) + sign * step * direction}) for sign in (1, -1))
+        numerical = (value(ahead, returns, observed) - value(behind, returns, observed)) / (2 * step)
+        assert jnp.sum(getattr(gradient, name) * direction) == pytest.approx(float(numerical), rel=1e-4, abs=1e-4), name
+    if isinstance(noise, StudentT):
+        ahead, behind = (law._replace(noise=StudentT(5.0 + sign * 1e-3)) for sign in (1, -1))
+        numerical = (value(ahead, returns, observed) - value(behind, returns, observed)) / 2e-3
+        assert gradient.noise.degrees_of_freedom == pytest.approx(float(numerical), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
+def test_laplace_s_method_calls_no_lapack(noise):
+    law, returns, observed = large_month(noise, 0)
+    laws, months = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * 2), (law, (returns, observed)))
+    gradient = jax.jit(jax.vmap(jax.value_and_grad(lambda law, month_: month.log_density_by_laplace(law, *month_))))
+    assert "lapack" not in gradient.lower(laws, months).as_text()
+
+
+def test_an_indefinite_hessian_does_not_make_the_density_infinite():
+    """Two stocks that want the shock in two places: between them the Student-t's Hessian changes its sign."""
+    loadings = jnp.ones((2, 1))
+    value = jax.jit(jax.value_and_grad(month.log_density_by_laplace))
+    found, want = [], []
+    for distance in np.linspace(0.0, 8.0, 17):
+        law = month.MonthLaw(jnp.zeros(2), loadings, jnp.eye(1), jnp.asarray(0.3), noise=StudentT(3.0))
+        returns = jnp.array([-distance, distance]) / 2
+        density, gradient = value(law, returns, jnp.ones(2, bool))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)), distance
+        axis = jnp.linspace(-12, 12, 20_001)
+        joint = jax.vmap(lambda u: month.log_density_given_shocks(law, u[None], returns, jnp.ones(2, bool)))(axis)  # noqa: B023
+        found.append(density)
+        want.append(
+            jax.scipy.special.logsumexp(joint - 0.5 * axis**2 - 0.5 * month.LOG_2PI) + jnp.log(axis[1] - axis[0])
+        )
+    assert np.abs(np.array(found) - np.array(want)).max() < np.log(3), "one of two modes, at worst"
 
 
 @pytest.mark.parametrize("size", [1, 2, 9, 31])

@@ -18,6 +18,8 @@ MODELS = {
     "low rank": ({"hidden": ()}, MANY),
     "network": ({"hidden": (3,)}, None),
     "student_t": ({"hidden": (3,), "noise": "student_t"}, None),
+    "laplace": ({"hidden": (3,), "noise": "laplace"}, None),
+    "huber": ({"hidden": (3,), "noise": "huber"}, None),
 }
 
 

@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from fits import LINEAR, NETWORK, panel, prior_draw, with_data
+from fits import LINEAR, NETWORK, fitted, panel, prior_draw, prior_fit, train, with_data
 
 import bayesfactor as bf
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError
+from bayesfactor.quantities import month_log_likelihood
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,8 @@ from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError
     [
         ({"activation": "sigmoid"}, "activation must be one of 'tanh', 'relu', 'softplus', 'identity': got 'sigmoid'"),
         ({"pooling": "none"}, "pooling must be one of 'partial', 'full': got 'none'"),
-        ({"noise": "laplace"}, "noise must be one of 'normal', 'student_t': got 'laplace'"),
+        ({"noise": "cauchy"}, "noise must be one of 'normal', 'student_t', 'laplace', 'huber': got 'cauchy'"),
+        ({"huber_delta": 0.0}, "huber_delta must be positive and finite: got 0.0"),
         ({"input_prior": "lasso"}, "input_prior must be one of 'normal', 'ard', 'horseshoe': got 'lasso'"),
         ({"hidden": (8, 0)}, r"at least one unit: got hidden=\(8, 0\)"),
         ({"slope_sd": 0.0}, "prior scales must be positive: got {'slope_sd': 0.0}"),
@@ -93,6 +95,32 @@ def test_only_the_conjugate_model_is_a_regression(arguments):
     model = bf.FundamentalFactorModel(**arguments)
     with pytest.raises(UnsupportedQuantityError, match=r"conjugate model.*Use NUTS"):
         bf.fit(model, panel(), bf.Exact())
+
+
+@pytest.mark.parametrize("noise", ["normal", "student_t", "laplace", "huber"])
+@pytest.mark.parametrize("pooling", ["partial", "full"])
+def test_every_noise_gives_what_the_others_give(pooling, noise):
+    model = bf.FundamentalFactorModel(hidden=(), pooling=pooling, noise=noise)
+    fit = prior_fit(model)
+    shocks = {"shock"} if pooling == "partial" and noise != "normal" else set()
+    tails = {"degrees_of_freedom"} if noise == "student_t" else set()
+    variation = {"slope_scale", "slope_correlation_root", "noise_variation", "noise_scale"}
+    shared = {"slope_mean", "noise_level"} | (variation if pooling == "partial" else set())
+    assert set(fit.tree["posterior"].data_vars) == shared | shocks | tails
+    forecast = bf.expected_returns(fit, panel())
+    assert (forecast["predictive_sd"].values[panel().data["in_universe"].values] > 0).all()
+    assert np.isfinite(month_log_likelihood(fit, panel()).values).all()
+    with pytest.raises(UnsupportedQuantityError, match="linear model has no interactions"):
+        bf.interactions(fit, panel())
+
+
+@pytest.mark.parametrize("noise", ["laplace", "huber"])
+def test_a_sampled_fit_has_finite_diagnostics(noise):
+    model = bf.FundamentalFactorModel(hidden=(), noise=noise)
+    fit = fitted(model, train(), bf.NUTS(warmup=150, draws=100, chains=2, precision="float64"))
+    table = fit.summary()
+    assert len(table) > 5
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None), table
 
 
 @pytest.mark.parametrize("input_prior", ["ard", "horseshoe"])

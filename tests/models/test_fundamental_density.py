@@ -113,6 +113,39 @@ def test_student_t_given_the_shocks_is_a_sum_of_student_t_densities(hidden):
     assert log_likelihood(model, params, arrays) == pytest.approx(want, rel=1e-11)
 
 
+@pytest.mark.parametrize("noise", ["laplace", "huber"])
+@pytest.mark.parametrize("pooling", ["partial", "full"])
+def test_noise_given_the_shocks_is_a_sum_of_its_densities(pooling, noise):
+    model = bf.FundamentalFactorModel(hidden=(3,), noise=noise, pooling=pooling, huber_delta=1.1)
+    arrays = panel().arrays()
+    params = with_month_scales(prior_draw(model, arrays, 6), arrays)
+    want = 0.0
+    for month, seen in enumerate(arrays.observed):
+        x = design_of(model, params, arrays.characteristics[month][seen])
+        slopes = np.asarray(params["slope_mean"])
+        if pooling == "partial":
+            root = np.asarray(params["slope_scale"])[:, None] * np.asarray(params["slope_correlation_root"])
+            slopes = slopes + root @ np.asarray(params["shock"][month])
+        scale = float(params["noise_scale"][month])
+        size = np.abs(arrays.returns[month][seen] - x @ slopes) / scale
+        if noise == "laplace":
+            want += stats.laplace.logpdf(size).sum() - len(size) * np.log(scale)
+        else:
+            normaliser = np.sqrt(2 * np.pi) * (2 * stats.norm.cdf(1.1) - 1) + 2 / 1.1 * np.exp(-(1.1**2) / 2)
+            want -= special.huber(1.1, size).sum() + len(size) * np.log(scale * normaliser)
+    assert log_likelihood(model, params, arrays) == pytest.approx(want, rel=1e-11)
+
+
+@pytest.mark.parametrize(("noise", "sd"), [("laplace", np.sqrt(2)), ("huber", 1.2150), ("normal", 1), ("student_t", 1)])
+def test_the_prior_of_the_noise_level_is_around_the_returns_sd(noise, sd):
+    """Laplace and Huber: the noise's sd is; normal and Student-t: the scale is."""
+    model = bf.FundamentalFactorModel(hidden=(), noise=noise)
+    arrays = train().arrays()
+    draw = prior_draw(model, arrays, 2)
+    want = float(arrays.return_scale) * np.exp(float(draw["noise_relative"]))
+    assert sd * float(draw["noise_level"]) == pytest.approx(want, rel=1e-4)
+
+
 def log_lkj_cholesky(factor, concentration):
     """Density of the Cholesky factor of an LKJ correlation (Lewandowski, Kurowicka, Joe, 2009; Stan's manual)."""
     size = len(factor)
