@@ -14,6 +14,8 @@ __version__ = _version("bayesfactor")
 _HOME = {
     "Panel": "bayesfactor.panel",
     "read_frame": "bayesfactor.panel",
+    "PanelStore": "bayesfactor.panel.store",
+    "open_panel": "bayesfactor.panel.store",
     "FundamentalFactorModel": "bayesfactor.models",
     "NUTS": "bayesfactor.inference",
     "Exact": "bayesfactor.inference",
@@ -42,6 +44,7 @@ __all__ = [
     "Fit",
     "FundamentalFactorModel",
     "Panel",
+    "PanelStore",
     "__version__",
     "compare",
     "datasets",
@@ -53,6 +56,7 @@ __all__ = [
     "metrics",
     "models",
     "month_scores",
+    "open_panel",
     "plots",
     "read_frame",
     "sensitivities",
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, datasets, read_frame, simulate
+    from bayesfactor.panel.store import PanelStore, open_panel
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, to_csv
 
 
