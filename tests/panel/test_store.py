@@ -434,7 +434,7 @@ def test_an_interrupted_append_leaves_the_store_as_it_was(
 
 
 @pytest.mark.parametrize("append", [True, False])
-@pytest.mark.parametrize("where", ["_digest", "_metadata_digest", "_replace"])
+@pytest.mark.parametrize("where", ["_metadata_digest", "_replace"])
 def test_a_killed_write_leaves_the_store_as_it_was(where: str, append: bool, tmp_path: Path) -> None:
     first, later = prepared().split("2000-08")
     path = tmp_path / "p"
@@ -445,7 +445,7 @@ import os, runpy
 test = runpy.run_path({__file__!r})
 store = test["store"]
 store.{where} = lambda *arguments: os._exit(9)
-if {append}:  # reading needs none of the functions that fail
+if {append}:
     store.write(test["prepared"]().split("2000-08")[1], {str(path)!r}, append=True, dtype=None)
 else:
     store.write(test["prepared"](), {str(path)!r}, append=False, dtype=None)
@@ -458,9 +458,8 @@ else:
         return
     with pytest.raises(CorruptResultError, match=r"no manifest\.json"):
         bf.open_panel(path)
-    if any(path.iterdir()):
-        with pytest.raises(DataError, match="first write that was interrupted"):
-            prepared().to_zarr(path)
+    with pytest.raises(DataError, match="first write that was interrupted"):
+        prepared().to_zarr(path)
 
 
 def test_two_writers_at_a_time_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
