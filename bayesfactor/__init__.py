@@ -14,11 +14,15 @@ __version__ = _version("bayesfactor")
 _HOME = {
     "Panel": "bayesfactor.panel",
     "read_frame": "bayesfactor.panel",
+    "PanelStore": "bayesfactor.panel.store",
+    "open_panel": "bayesfactor.panel.store",
     "FundamentalFactorModel": "bayesfactor.models",
     "NUTS": "bayesfactor.inference",
+    "SVI": "bayesfactor.inference",
     "Exact": "bayesfactor.inference",
     "Fit": "bayesfactor.inference",
     "fit": "bayesfactor.inference",
+    "redraw": "bayesfactor.inference",
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
     "interactions": "bayesfactor.quantities",
@@ -39,10 +43,12 @@ _MODULES = {
 
 __all__ = [
     "NUTS",
+    "SVI",
     "Exact",
     "Fit",
     "FundamentalFactorModel",
     "Panel",
+    "PanelStore",
     "__version__",
     "compare",
     "datasets",
@@ -54,8 +60,10 @@ __all__ = [
     "metrics",
     "models",
     "month_scores",
+    "open_panel",
     "plots",
     "read_frame",
+    "redraw",
     "sensitivities",
     "sensitivity_bound",
     "simulate",
@@ -66,11 +74,12 @@ if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
     from bayesfactor.evaluation import metrics, month_scores
     from bayesfactor.evaluation.compare import compare
-    from bayesfactor.inference import NUTS, Exact, Fit, fit
+    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, datasets, read_frame, simulate
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
+    from bayesfactor.panel.store import PanelStore, open_panel
 
 
 def __getattr__(name: str) -> Any:

@@ -25,14 +25,26 @@ class PanelArrays(NamedTuple):
     periods_per_year: np.ndarray  # ()
 
 
-def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArrays:
-    """Pack the universe of each month into slots."""
-    in_universe = data.in_universe.values
+class Slots(NamedTuple):
+    """Where every cell of the universe goes: `packed[month, slot] = values[month, asset]`."""
+
+    month: np.ndarray
+    slot: np.ndarray
+    asset: np.ndarray
+    shape: tuple[int, int]
+
+
+def slots(in_universe: np.ndarray) -> Slots:
+    """The slots of a universe (time, asset)."""
     month, asset = np.nonzero(in_universe)
     sizes = in_universe.sum(axis=1)
     slot = np.arange(month.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    shape = (in_universe.shape[0], int(sizes.max(initial=0)))
+    return Slots(month, slot, asset, (in_universe.shape[0], int(sizes.max(initial=0))))
 
+
+def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArrays:
+    """Pack the universe of each month into slots."""
+    month, slot, asset, shape = slots(data.in_universe.values)
     characteristics = np.zeros((*shape, data.sizes["characteristic"]), dtype)
     returns = np.zeros(shape, dtype)
     occupied, observed = np.zeros(shape, bool), np.zeros(shape, bool)

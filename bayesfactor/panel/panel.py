@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings as python_warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,22 @@ from bayesfactor.panel import preparation as prepare
 from bayesfactor.panel import summary
 from bayesfactor.panel.arrays import PanelArrays, pack
 from bayesfactor.panel.contract import validated
-from bayesfactor.panel.periods import PERIODS_PER_YEAR, Days, as_days, first_and_last_day, period_ends, show
+from bayesfactor.panel.periods import (
+    FAR_AHEAD,
+    LONG_AGO,
+    PERIODS_PER_YEAR,
+    Days,
+    as_days,
+    brief,
+    first_and_last_day,
+    period_ends,
+    selected,
+    show,
+    span,
+)
 
-_LONG_AGO, _FAR_AHEAD = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
+if TYPE_CHECKING:
+    from bayesfactor.panel.store import PanelStore
 
 
 class Source(Protocol):
@@ -153,7 +167,42 @@ class Panel:
         return summary.describe(self.data)
 
     def __repr__(self) -> str:
-        return summary.text(self.data, self.frequency, self.preparation, self.history, self.warnings)
+        universe = self.data.in_universe.values
+        seen = universe & self.data.observed.values
+        return summary.text(self, universe.sum(axis=1), seen.sum(axis=1), self.data.sizes["asset"])
+
+    def to_zarr(self, path: str | Path, *, append: bool = False, dtype: Any = None) -> PanelStore:
+        """Write this prepared panel into a store on disk, from which months are read a few at a time.
+
+        Parameters
+        ----------
+        path : the store's folder; new or empty, unless `append`.
+        append : add these periods to the store at `path`. All must come after its last; characteristics, kinds,
+            frequency, preparation and optional variables must be those of the store. New assets are welcome.
+        dtype : float64 (the default) or float32, of characteristics and returns; of an append, the store's.
+
+        Returns
+        -------
+        `PanelStore`, as `open_panel(path)` gives it.
+
+        Raises
+        ------
+        DataError
+            When the panel is not prepared, the folder is in use, or a period is not after the last stored.
+        AlignmentError
+            When appended periods do not match the store.
+        CorruptResultError
+            When `append` finds no intact store.
+
+        Notes
+        -----
+        Only the universe is stored: values of assets outside it are not. An interrupted write leaves the store as it
+        was. A period without returns, the live forecast, cannot be completed later: leave it out of a store that
+        is to grow. One process may write at a time.
+        """
+        from bayesfactor.panel.store import write
+
+        return write(self, path, append=append, dtype=dtype)
 
     # Selecting
 
@@ -170,7 +219,7 @@ class Panel:
             When one of the two parts holds no period.
         """
         first = self._ends(when)[0]
-        return self._between(_LONG_AGO, first - np.timedelta64(1, "D")), self._between(first, _FAR_AHEAD)
+        return self._between(LONG_AGO, first - np.timedelta64(1, "D")), self._between(first, FAR_AHEAD)
 
     def sel(self, time: Any = None, asset: Any = None, characteristic: Any = None) -> Panel:
         """Select by label.
@@ -187,11 +236,11 @@ class Panel:
         AlignmentError
             When an asset or characteristic is not in the panel.
         """
-        days = None if time is None else as_days(self.times)[self._wanted(time)]
+        days = None if time is None else as_days(self.times)[selected(self.times, self.frequency, time)]
         assets = None if asset is None else self._labels("asset", asset)
         names = None if characteristic is None else self._labels("characteristic", characteristic)
         parts = {"time": time, "asset": asset, "characteristic": characteristic}
-        said = ", ".join(f"{dim}={_brief(value)}" for dim, value in parts.items() if value is not None)
+        said = ", ".join(f"{dim}={brief(value)}" for dim, value in parts.items() if value is not None)
         return self._take(days, assets, names, f"sel({said})")
 
     def largest(self, n: int) -> Panel:
@@ -310,8 +359,8 @@ class Panel:
 
     def _between(self, first: np.datetime64, last: np.datetime64) -> Panel:
         days = as_days(self.times)
-        start = last + np.timedelta64(1, "D") if first == _LONG_AGO else first
-        line = f"split: {'before' if first == _LONG_AGO else 'from'} {show(start, self.frequency)}"
+        start = last + np.timedelta64(1, "D") if first == LONG_AGO else first
+        line = f"split: {'before' if first == LONG_AGO else 'from'} {show(start, self.frequency)}"
         keep = (days >= first) & (days <= last)
         if not keep.any():
             raise EmptyWindowError(f"{line}: no period is left; the panel runs {self._range()}.")
@@ -330,27 +379,6 @@ class Panel:
             raise EmptyWindowError(f"{line} must keep an asset and a characteristic: none is left.")
         return self._then(self._occupied(data), line, "_take", days, assets, names, line)
 
-    def _wanted(self, time: Any) -> np.ndarray:
-        days = as_days(self.times)
-        if isinstance(time, slice):
-            if time.step is not None:
-                raise DataError("a slice of time must have no step.")
-            first = _LONG_AGO if time.start is None else self._ends(time.start)[0]
-            last = _FAR_AHEAD if time.stop is None else self._ends(time.stop)[1]
-            keep = (days >= first) & (days <= last)
-        else:
-            many = time if isinstance(time, list | tuple | np.ndarray | pd.Index | xr.DataArray) else [time]
-            keep = np.zeros(days.size, bool)
-            for one in np.asarray(many) if isinstance(many, xr.DataArray) else many:
-                first, last = self._ends(one)
-                found = (days >= first) & (days <= last)
-                if not found.any():
-                    raise EmptyWindowError(f"no period of the panel is in {one}: it runs {self._range()}.")
-                keep |= found
-        if not keep.any():
-            raise EmptyWindowError(f"no period of the panel is in {_brief(time)}: it runs {self._range()}.")
-        return keep
-
     def _ends(self, when: Any) -> Days:
         return period_ends(np.array(first_and_last_day(when)), self.frequency)
 
@@ -362,7 +390,7 @@ class Panel:
         return wanted
 
     def _range(self) -> str:
-        return f"{show(self.times[0], self.frequency)} to {show(self.times[-1], self.frequency)}"
+        return span(self.times, self.frequency)
 
 
 @dataclass(frozen=True)
@@ -387,11 +415,3 @@ class DatasetSource:
         }
         data = data.assign(blanked).assign(observed=data.observed & past)
         return Panel(data, self.frequency, self.preparation, self.missing)
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, slice):
-        return f"{value.start} to {value.stop}"
-    if isinstance(value, str) or np.ndim(value) == 0:
-        return str(value)
-    return f"{len(value)} labels" if len(value) > 3 else str([str(one) for one in value])

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
-from bayesfactor.errors import DataError, first_three
+from bayesfactor.errors import DataError, EmptyWindowError, first_three
 
 PERIODS_PER_YEAR = {"monthly": 12, "weekly": 52, "daily": 252}
 _FRIDAY = 1  # 1970-01-02 was a Friday: weeks run from Monday to Sunday, labelled by their Friday
@@ -18,6 +19,7 @@ _SUNDAY_AFTER = np.timedelta64(2, "D")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LONGEST_GAP = {"monthly": 62, "weekly": 10, "daily": 4}  # days from one date to the next
 _TIME_ZONE = r"[T ]\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
+LONG_AGO, FAR_AHEAD = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
 
 Days = np.ndarray  # datetime64[D]
 
@@ -243,3 +245,50 @@ def first_and_last_day(when: Any) -> tuple[np.datetime64, np.datetime64]:
 def show(time: Any, frequency: str) -> str:
     """A period as messages name it: 2016-06, or 2016-06-30 where days matter."""
     return pd.Timestamp(time).strftime("%Y-%m" if frequency == "monthly" else "%Y-%m-%d")
+
+
+def span(times: pd.DatetimeIndex, frequency: str) -> str:
+    """First and last period, as messages name them."""
+    return f"{show(times[0], frequency)} to {show(times[-1], frequency)}"
+
+
+def selected(times: pd.DatetimeIndex, frequency: str, wanted: Any) -> np.ndarray:
+    """Which periods are wanted: a date ("2016" is the whole year), a list of dates, or a slice, both ends included.
+
+    Raises
+    ------
+    EmptyWindowError
+        When there is none, or none for one of the dates.
+    """
+
+    def ends(when: Any) -> Days:
+        return period_ends(np.array(first_and_last_day(when)), frequency)
+
+    days = as_days(times)
+    if isinstance(wanted, slice):
+        if wanted.step is not None:
+            raise DataError("a slice of time must have no step.")
+        first = LONG_AGO if wanted.start is None else ends(wanted.start)[0]
+        last = FAR_AHEAD if wanted.stop is None else ends(wanted.stop)[1]
+        keep = (days >= first) & (days <= last)
+    else:
+        many = wanted if isinstance(wanted, list | tuple | np.ndarray | pd.Index | xr.DataArray) else [wanted]
+        keep = np.zeros(days.size, bool)
+        for one in np.asarray(many) if isinstance(many, xr.DataArray) else many:
+            first, last = ends(one)
+            found = (days >= first) & (days <= last)
+            if not found.any():
+                raise EmptyWindowError(f"no period of the panel is in {one}: it runs {span(times, frequency)}.")
+            keep |= found
+    if not keep.any():
+        raise EmptyWindowError(f"no period of the panel is in {brief(wanted)}: it runs {span(times, frequency)}.")
+    return keep
+
+
+def brief(value: Any) -> str:
+    """A selection as messages name it."""
+    if isinstance(value, slice):
+        return f"{value.start} to {value.stop}"
+    if isinstance(value, str) or np.ndim(value) == 0:
+        return str(value)
+    return f"{len(value)} labels" if len(value) > 3 else str([str(one) for one in value])

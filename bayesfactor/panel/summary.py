@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesfactor.panel.periods import show
+from bayesfactor.panel.periods import show, span
+
+if TYPE_CHECKING:
+    from bayesfactor.panel.panel import Panel
+    from bayesfactor.panel.store import PanelStore
 
 
 def fingerprint(data: xr.Dataset, said: tuple[str, ...]) -> str:
@@ -37,28 +42,25 @@ def describe(data: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def text(data: xr.Dataset, frequency: str, preparation: str, history: tuple[str, ...], odd: tuple[str, ...]) -> str:
-    """A few lines for people."""
-    times, names = data.indexes["time"], [str(name) for name in data.indexes["characteristic"]]
-    n_assets = data.in_universe.values.sum(axis=1)
-    observed = data.observed.values & data.in_universe.values
-    waiting = [show(time, frequency) for time in times[~observed.any(axis=1)]]
+def text(panel: Panel | PanelStore, n_assets: np.ndarray, n_observed: np.ndarray, n_labels: int) -> str:
+    """A few lines for people, of assets in the universe and returns observed by period, and assets in all."""
+    times, names, frequency = panel.times, panel.characteristics, panel.frequency
+    waiting = [show(time, frequency) for time in times[n_observed == 0]]
     live = f"; without any yet: {', '.join(waiting[:3])}" if waiting else ""
-    state = "not prepared" if preparation == "raw" else f"prepared ({preparation})"
+    state = f"prepared ({panel.preparation})" if panel.prepared else "not prepared"
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     lines = [
-        f"<Panel: {frequency}, {show(times[0], frequency)} to {show(times[-1], frequency)}, {len(times)} "
-        f"periods, {state}>",
-        f"  universe         {_span(n_assets.min(), n_assets.max())} assets a period, {data.sizes['asset']:,} in all",
-        f"  returns          {observed.sum():,} observed{live}",
+        f"<{type(panel).__name__}: {frequency}, {span(times, frequency)}, {len(times)} periods, {state}>",
+        f"  universe         {_counts(n_assets.min(), n_assets.max())} assets a period, {n_labels:,} in all",
+        f"  returns          {n_observed.sum():,} observed{live}",
         f"  characteristics  {len(names)}: {shown}",
-        *(f"  history          {line}" for line in history),
-        *(f"  warning          {line}" for line in odd),
+        *(f"  history          {line}" for line in panel.history),
+        *(f"  warning          {line}" for line in panel.warnings),
     ]
     return "\n".join(lines)
 
 
-def _span(low: int, high: int) -> str:
+def _counts(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
