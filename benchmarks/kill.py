@@ -3,8 +3,9 @@
     python -m benchmarks.kill [--method NUTS] [--points 20] [--flips 1000] [--seed 0]
 
 A child process fits a small model with a checkpoint after every chunk and prints a digest of everything in its result.
-It is killed (SIGKILL) at a moment drawn uniformly from the time that an undisturbed child takes, then the same call is
-made in a fresh process: its digest must be that of the undisturbed child.
+It is killed (SIGKILL) at a moment drawn uniformly from the time that an undisturbed child takes from its first saved
+chunk to its end. Then the same call is made in a fresh process, and killed, until a process ends by itself: its digest
+must be that of the undisturbed child.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def child(inference: Any, checkpoint: Path, moment: str | None) -> None:
 
     module.CHECKPOINT_SECONDS = module.CHECKPOINT_COSTS = 0.0
     kind, _, number = (moment or "never:0").partition(":")
-    left = int(number)
+    left, sampling = int(number), False
     write_sealed, offer = module.write_sealed, module.Checkpoint.offer
 
     def die() -> None:
@@ -94,7 +95,11 @@ def child(inference: Any, checkpoint: Path, moment: str | None) -> None:
         write_sealed(path, (lambda partial: (write(partial), die())) if (kind, left) == ("in", 0) else write)
 
     def offering(self: Any, *arguments: Any) -> None:
+        nonlocal sampling
         offer(self, *arguments)
+        if not sampling:
+            sampling = True
+            print("sampling", flush=True)
         if left == 0 and kind == "after":
             die()
         if left == 0 and kind == "wait":
@@ -126,37 +131,47 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 def killed(method: str, n_draws: int, points: int, rng: np.random.Generator) -> str:
-    """Kill and resume at so many random moments; what came of it, in words."""
+    """Kill and start again, at so many random moments in all; what came of it, in words.
+
+    A run is killed until it is complete before its next moment; then the next run begins.
+    """
     with tempfile.TemporaryDirectory() as folder:
         process = start(method, n_draws, Path(folder) / "undisturbed")
-        assert process.stdout is not None
-        process.stdout.readline()
+        until_sampling(process)
         began = time.monotonic()
         want = finished(process)
         span = time.monotonic() - began
         places: Counter[str] = Counter()
-        identical = 0
+        runs = identical = 0
         while places.total() < points:
-            path = Path(folder) / f"point-{places.total()}"
-            process = start(method, n_draws, path)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, span))
-            process.kill()
-            process.communicate()
-            if process.returncode == 0:
-                continue  # it was faster than the undisturbed child: nothing was killed
-            place = where(path)
-            places[place] += 1
-            same = finished(start(method, n_draws, path)) == want
+            runs += 1
+            path = Path(folder) / f"run-{runs}"
+            while places.total() < points:
+                process = start(method, n_draws, path)
+                found = until_sampling(process)
+                time.sleep(rng.uniform(0, span))
+                process.kill()
+                output, _ = process.communicate()
+                if process.returncode == 0:
+                    found += output
+                    break
+                places[where(path)] += 1
+                print(f"{places.total()} of {points}: run {runs} killed {where(path)}", flush=True)
+            else:
+                found = finished(start(method, n_draws, path))
             left = [entry.name for entry in Path(folder).iterdir() if entry.name.endswith(".partial")]
-            identical += same and not left
-            print(
-                f"{places.total()} of {points}: killed {place}: {'identical' if same else 'DIFFERENT'} {left}",
-                flush=True,
-            )
+            same = found.split()[-1] == want and not left
+            identical += same
+            print(f"run {runs} ended: {'identical' if same else f'DIFFERENT, or left {left}'}", flush=True)
     told = ", ".join(f"{count} {place}" for place, count in sorted(places.items()))
-    return f"{identical} of {points} identical, no file left over ({told})"
+    return f"{identical} of {runs} runs ended identical and left no other file, after {points} kills: {told}"
+
+
+def until_sampling(process: subprocess.Popen[str]) -> str:
+    """Wait until the first chunk of a child is saved; what it has printed."""
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process.stdout.readline()
 
 
 def where(path: Path) -> str:
@@ -229,7 +244,7 @@ def main() -> None:
         return
     rng = np.random.default_rng(given.seed)
     if given.points:
-        what = f"{given.method}: SIGKILL at {given.points} random moments, the same call again in a fresh process"
+        what = f"{given.method}: SIGKILL at {given.points} random moments, each time the same call in a fresh process"
         record(what, killed(given.method, given.draws, given.points, rng))
     if given.flips:
         for what, found in flipped(given.flips, rng).items():

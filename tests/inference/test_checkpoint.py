@@ -246,7 +246,7 @@ GIVEN: dict[str, Any] = {"seed": 0, "panel": "abc", "precision": "float32"}
 WIDE = bf.FundamentalFactorModel(hidden=(8,))
 OTHERS = {
     "seed": (LINEAR, SETTINGS, {"seed": 1}, "seed is 0 in the file, 1 was asked"),
-    "panel": (LINEAR, SETTINGS, {"panel": "abd"}, 'panel is "abc" in the file, "abd" was asked'),
+    "panel": (LINEAR, SETTINGS, {"panel": "xyz"}, 'panel is "abc" in the file, "xyz" was asked'),
     "precision": (LINEAR, SETTINGS, {"precision": "float64"}, 'precision is "float32" in the file, "float64" was'),
     "model": (WIDE, SETTINGS, {}, r"model.hidden is \[\] in the file, \[8\] was asked; model.noise is"),
     "draws": (LINEAR, dataclasses.replace(SETTINGS, draws=200), {}, "inference.draws is 150 in the file, 200 was"),
