@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--method", default="NUTS")
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--flips", type=int, default=1000)
-    parser.add_argument("--draws", type=int, default=4000)
+    parser.add_argument("--draws", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--moment", help=argparse.SUPPRESS)
