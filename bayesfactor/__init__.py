@@ -78,8 +78,8 @@ if TYPE_CHECKING:
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, datasets, read_frame, simulate
-    from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
     from bayesfactor.panel.store import PanelStore, open_panel
+    from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 
 
 def __getattr__(name: str) -> Any:

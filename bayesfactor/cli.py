@@ -51,6 +51,10 @@ class Commands(typer.core.TyperGroup):
             except (BayesFactorError, OSError) as error:
                 errors.print(Text(f"{type(error).__name__}: {error}", style="bold red"))
                 raise typer.Exit(2) from None
+            except KeyboardInterrupt as stopped:
+                if stopped.args:
+                    errors.print(Text(str(stopped), style="yellow"))
+                raise
 
 
 app = typer.Typer(
@@ -345,6 +349,10 @@ def fit(
     draws: Annotated[int | None, typer.Option("--draws", min=1, help="Kept draws a chain.")] = None,
     chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="PATH", help="File to save to on the way, and to go on from."),
+    ] = None,
 ) -> None:
     """Fit MODEL to DATA by NUTS and save it."""
     panel = reading.panel(data)
@@ -358,7 +366,7 @@ def fit(
     choices = {"activation": activation, "pooling": pooling, "noise": noise}
     chosen = bf.FundamentalFactorModel(hidden=widths, **_given(choices))
     sampler = bf.NUTS(**_given({"warmup": warmup, "draws": draws, "chains": chains}))
-    result = bf.fit(chosen, panel, sampler, seed=seed)
+    result = bf.fit(chosen, panel, sampler, seed=seed, checkpoint=checkpoint)
     result.save(out)
     terminal.print_fit(console, out.stem, result)
     console.print(f"Saved to {out}.")

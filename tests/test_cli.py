@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from typer.testing import CliRunner, Result
 
 import bayesfactor as bf
@@ -64,6 +65,25 @@ def test_fit_passes_every_choice_on_and_trains_before_the_cut(folder: Path) -> N
     assert deep.tree["posterior"].sizes["draw"] == 40
     assert deep.preparation == "rank"
     assert deep.provenance["seed"] == 3
+
+
+def test_fit_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    when = f"{panel_of(folder).times[16]:%Y-%m}"
+    words = ["fit", "linear", folder / "data.parquet", *READ, *FEW, "--before", when, "--out", tmp_path / "fit.nc"]
+    words += ["--checkpoint", tmp_path / "run"]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bayesfactor.inference.run._functions", interrupted)
+        stopped = call(*words, code=130)
+    assert f"stopped: 80 of 80 draws per chain (warm-up included) are saved in {tmp_path / 'run'}" in stopped.stderr
+    assert not (tmp_path / "fit.nc").exists()
+    call(*words)
+    found, want = bf.load(tmp_path / "fit.nc"), bf.load(folder / "linear.nc")
+    xr.testing.assert_equal(found.tree["posterior"].to_dataset(), want.tree["posterior"].to_dataset())
+    assert "seed is 3 in the file, 4 was asked" in call(*words, "--seed", "4", code=2).stderr.replace("\n", " ")
 
 
 def test_check_describes_and_audits(folder: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from arviz_base import from_dict
 from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
+from bayesfactor.inference.checkpoint import Checkpoint, identity
 from bayesfactor.inference.diagnostics import diagnose_functions, finite, verdict
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
@@ -41,6 +43,7 @@ def fit(
     seed: int = 0,
     strict: bool = False,
     progress: bool | Report | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Fit:
     """Posterior of a model given a panel.
 
@@ -53,6 +56,11 @@ def fit(
     strict : raise `ConvergenceError` when the status is not "ok", rather than warn.
     progress : True or False; by default a bar on a terminal and nothing otherwise. Or a function that is called
         with (draws done, draws in all).
+    checkpoint : file to save to now and then (`NUTS` only); the same call, in a fresh process too, goes on from it and
+        ends with the bits of a run that was never interrupted. Ctrl-C finishes a few draws and saves them, a second
+        one stops at once. The file is left when the run is complete: the same call then samples nothing. It holds
+        neither data nor code: delete it when the code of your own model or network has changed. Only the last
+        call's seconds count as its wall time.
 
     Returns
     -------
@@ -62,7 +70,10 @@ def fit(
     ------
     DataError
         When the panel is not prepared, has too few observed months, a continuous characteristic that is the same for
-        every observed stock of every month, or returns that do not differ, or does not suit the model.
+        every observed stock of every month, or returns that do not differ, or does not suit the model. When the
+        checkpoint is of another run; the message names what differs.
+    CorruptResultError
+        When the checkpoint is truncated, changed by as much as one bit, or not a checkpoint.
     ConvergenceError
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
@@ -74,6 +85,7 @@ def fit(
     data = model.data(arrays)
     double = _double(inference, reduced=not _holds_stocks(data, arrays))
     data = jax.tree.map(lambda leaf: _cast(leaf, double), data)
+    resume = None if checkpoint is None else _checkpoint(checkpoint, model, panel, inference, seed, double)
 
     began = time.perf_counter()
     bar, report = _progress(progress)
@@ -83,7 +95,7 @@ def fit(
     def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray]:
         with jax.enable_x64(double):
             if isinstance(inference, NUTS):
-                draws = run_nuts(model, data, inference, jax.random.key(seed), _remember(state))
+                draws = run_nuts(model, data, inference, jax.random.key(seed), _remember(state), checkpoint=resume)
             else:
                 draws = _run_exact(model, data, inference, seed)
             probes = _probe_rows(arrays)
@@ -91,7 +103,17 @@ def fit(
         return draws, functions, probes
 
     with bar:
-        draws, functions, probes = watched(work, tick=lambda: report(*state["done"]), on_accelerator=accelerator)
+        try:
+            draws, functions, probes = watched(
+                work,
+                tick=lambda: report(*state["done"]),
+                on_accelerator=accelerator,
+                interrupt=None if resume is None else resume.ask_to_stop,
+            )
+        except KeyboardInterrupt:
+            if resume is None:
+                raise
+            raise KeyboardInterrupt(resume.told) from None
     if isinstance(inference, NUTS):
         functions["log_density"] = draws.statistics["lp"]
     tree = _tree(model, panel, draws, functions, probes)
@@ -164,6 +186,16 @@ def _double(inference: Inference, *, reduced: bool) -> bool:
 def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     """Whether a program computes on every stock, not on sums over them."""
     return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
+
+
+def _checkpoint(
+    path: str | Path, model: Any, panel: Panel, inference: Inference, seed: int, double: bool
+) -> Checkpoint:
+    if isinstance(inference, Exact):
+        raise DataError("checkpoint= is for long runs and Exact() is none: leave it out, and save the fit")
+    precision = "float64" if double else "float32"
+    same = identity(model, inference, seed=seed, panel=panel.fingerprint, precision=precision)
+    return Checkpoint(path, same, unit="draws per chain (warm-up included)")
 
 
 def _cast(leaf: Any, double: bool) -> np.ndarray:

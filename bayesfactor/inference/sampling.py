@@ -19,12 +19,14 @@ from numpyro.infer.hmc import hmc
 
 from bayesfactor.errors import ConvergenceError
 from bayesfactor.inference import space
+from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.settings import NUTS
 
 WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are wasted on them
 # Half the time to compile; no slower to run, since the work is in library calls and simple loops.
 COMPILER = {"xla_llvm_disable_expensive_passes": True}
 CHUNK = 50  # draws between two looks at progress
+POINT = "unconstrained:"  # before the names of sites, where statistics stand beside them
 
 STATISTICS = {
     "accept_prob": "acceptance_rate",
@@ -141,6 +143,7 @@ def run_nuts(
     report: Callable[[int, int], None] | None = None,
     *,
     many: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Draws:
     """Draw from the posterior of one data set, or of many of one shape at once.
 
@@ -151,6 +154,7 @@ def run_nuts(
     settings : see `NUTS`.
     rng_key : key, or keys (data set,).
     report : called with (draws done, draws in all) per chain, warm-up included.
+    checkpoint : where to go on from, and where to save; draws are the same bits with and without.
 
     Returns
     -------
@@ -166,32 +170,48 @@ def run_nuts(
     keys = jax.vmap(split)(rng_key) if many else split(rng_key)
     data = jax.tree.map(jnp.asarray, data)
     draw_axis = 2 if many else 1
-    state, usable = programs.start(keys, data)
-    if not bool(jnp.all(usable)):
-        raise ConvergenceError(
-            f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or its "
-            f"gradient at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior "
-            "scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
-        )
+    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data)[0])
+    kept: list[dict[str, np.ndarray]] = []
+    if saved is None:
+        done = 0
+        state, usable = programs.start(keys, data)
+        if not bool(jnp.all(usable)):
+            raise ConvergenceError(
+                f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or "
+                f"its gradient at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: "
+                "prior scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
+            )
+    else:
+        done, state = saved.done, saved.state
+        kept += [saved.arrays] if saved.arrays else []
     total = settings.warmup + settings.draws
-    done = 0
-    points: list[Any] = []
-    statistics: list[dict[str, np.ndarray]] = []
+    end = 0
     # Warm-up and draws are cut into chunks of one length wherever possible, so that few programs are compiled.
     for length in [*_chunks(settings.warmup), *_chunks(settings.draws)]:
-        state, (chunk, extra) = programs.advance(state, data, length)
-        if done >= settings.warmup:
-            points.append(jax.tree.map(np.asarray, chunk))
-            statistics.append(jax.tree.map(np.asarray, extra))
-        done += length
+        end += length
+        if end <= done:
+            continue
+        state, (points, statistics) = programs.advance(state, data, length)
+        if end > settings.warmup:
+            named = {POINT + name: value for name, value in points.items()} | statistics
+            kept.append({name: np.asarray(value) for name, value in named.items()})
+        done = end
         jax.block_until_ready(state.potential_energy)
         if report is not None:
             report(done, total)
-    stacked = jax.tree.map(lambda *parts: np.concatenate(parts, axis=draw_axis), *points)
-    extras = jax.tree.map(lambda *parts: np.concatenate(parts, axis=draw_axis), *statistics)
+        if checkpoint is not None:
+            checkpoint.offer(done, total, state, partial(_joined, kept, draw_axis))
+    joined = _joined(kept, draw_axis)
+    stacked = {name.removeprefix(POINT): value for name, value in joined.items() if name.startswith(POINT)}
+    extras = {name: joined[name] for name in STATISTICS.values()}
     constrained = programs.constrain(stacked, data)
     extras["lp"] = -extras["lp"]
     return Draws({name: np.asarray(value) for name, value in constrained.items()}, extras)
+
+
+def _joined(chunks: list[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:
+    names = chunks[0] if chunks else ()
+    return {name: np.concatenate([chunk[name] for chunk in chunks], axis=axis) for name in names}
 
 
 def _chunks(length: int) -> list[int]:

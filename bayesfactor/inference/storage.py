@@ -7,10 +7,7 @@ readers of netCDF ignore it. Nothing is ever unpickled.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +16,11 @@ import xarray as xr
 
 from bayesfactor.errors import CorruptResultError, DataError
 from bayesfactor.inference.result import Fit
+from bayesfactor.inference.sealed import verify_sealed, write_sealed
 from bayesfactor.inference.settings import NUTS, Exact
 from bayesfactor.models import FundamentalFactorModel
 
 SCHEMA = 1
-MARK = b"bayesfactor:sha256:"
-TRAILER = len(MARK) + 64
 # Only these are ever made from a file.
 MODELS = {"FundamentalFactorModel": FundamentalFactorModel}
 INFERENCE = {"NUTS": NUTS, "Exact": Exact}
@@ -34,8 +30,6 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 def save(fit: Fit, path: str | Path) -> Path:
     """Write `fit` to `path` (see `Fit.save`)."""
     path = Path(path)
-    if not path.parent.is_dir():
-        raise DataError(f"the folder {path.parent} does not exist: make it, or save elsewhere")
     tree = _plain(fit.tree)
     tree.attrs = {
         "bayesfactor_schema": SCHEMA,
@@ -45,21 +39,7 @@ def save(fit: Fit, path: str | Path) -> Path:
         "reasons": json.dumps(fit.reasons),
         "provenance": json.dumps(fit.provenance),
     }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        tree.to_netcdf(partial, engine="h5netcdf")
-        with partial.open("r+b") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0, os.SEEK_END)
-            file.write(MARK + digest.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_sealed(path, lambda partial: tree.to_netcdf(partial, engine="h5netcdf"))
     return path
 
 
@@ -81,7 +61,13 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         If the file is truncated, changed by as much as one bit, or not a saved fit.
     """
     path = Path(path)
-    _verify(path)
+    verify_sealed(
+        path,
+        what="saved fit",
+        writer="Fit.save",
+        signature=HDF5_SIGNATURE,
+        remedy="Copy it again from a good source, or fit again.",
+    )
     try:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             tree = opened.load()
@@ -106,32 +92,6 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         reasons=reasons,
         provenance=provenance,
     )
-
-
-def _verify(path: Path) -> None:
-    """Check the digest at the end of the file against everything before it."""
-    if not path.is_file():
-        raise CorruptResultError(f"no saved fit at {path}")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        signature = file.read(len(HDF5_SIGNATURE))
-        if size > TRAILER:
-            file.seek(size - TRAILER)
-        trailer = file.read(TRAILER)
-        if not trailer.startswith(MARK):
-            kind = "cut off or was not written by Fit.save" if signature == HDF5_SIGNATURE else "not a saved fit"
-            raise CorruptResultError(f"{path} is {kind}: it must end with its own SHA-256. Fit again, or copy again.")
-        file.seek(0)
-        digest, left = hashlib.sha256(), size - TRAILER
-        while left:
-            block = file.read(min(left, 1 << 20))
-            digest.update(block)
-            left -= len(block)
-    if digest.hexdigest().encode() != trailer[len(MARK) :]:
-        raise CorruptResultError(
-            f"{path} has changed since it was saved: its SHA-256 is not the one at its end. Usual causes: a damaged "
-            "disk or copy, or an edit. Copy it again from a good source, or fit again."
-        )
 
 
 def _plain(tree: xr.DataTree) -> xr.DataTree:

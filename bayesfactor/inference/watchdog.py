@@ -26,6 +26,7 @@ def watched(
     tick: Callable[[], None] | None = None,
     stall_seconds: float = STALL_SECONDS,
     on_accelerator: bool = False,
+    interrupt: Callable[[], bool] | None = None,
 ) -> Result:
     """Return ``work()``, computed in a daemon thread.
 
@@ -36,29 +37,42 @@ def watched(
     stall_seconds : give up after this long without processor time.
     on_accelerator : a GPU computes without using the processor, so only the processor's silence for ten times as
         long counts.
+    interrupt : called on the first Ctrl-C: asks the work to end, and says whether it will. Then its end is waited for;
+        a second Ctrl-C stops at once, as the first does without `interrupt`.
 
     Raises
     ------
     ConvergenceError
         When the work stalled.
+    KeyboardInterrupt
+        After Ctrl-C.
     """
     outcome: list[Result] = []
     failure: list[BaseException] = []
+    # Not the thread's own join: before Python 3.13 an interrupted join takes a running thread for ended.
+    ended = threading.Event()
 
     def target() -> None:
         try:
             outcome.append(work())
         except BaseException as error:
             failure.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=target, daemon=True, name="bayesfactor")
-    thread.start()
+    threading.Thread(target=target, daemon=True, name="bayesfactor").start()
     patience = stall_seconds * (10 if on_accelerator else 1)
     since, used = time.monotonic(), time.process_time()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
-        if tick is not None:
-            tick()
+    interrupted = False
+    while not ended.is_set():
+        try:
+            ended.wait(POLL_SECONDS)
+            if tick is not None:
+                tick()
+        except KeyboardInterrupt:
+            if interrupted or interrupt is None or not interrupt():
+                raise
+            interrupted = True
         now, processor = time.monotonic(), time.process_time()
         if processor - used > IDLE_SHARE * (now - since):
             since, used = now, processor
@@ -70,4 +84,6 @@ def watched(
             )
     if failure:
         raise failure[0]
+    if interrupted:
+        raise KeyboardInterrupt
     return outcome[0]

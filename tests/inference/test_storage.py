@@ -13,7 +13,7 @@ from fits import fitted, linear_fit, network_fit, panel, train
 
 import bayesfactor as bf
 from bayesfactor.errors import CorruptResultError, DataError
-from bayesfactor.inference import storage
+from bayesfactor.inference import sealed, storage
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
 
 def signed(content):
     """Foreign content behind a valid digest."""
-    return content + storage.MARK + hashlib.sha256(content).hexdigest().encode()
+    return content + sealed.MARK + hashlib.sha256(content).hexdigest().encode()
 
 
 @pytest.mark.parametrize("fit", [linear_fit, network_fit], ids=["linear", "network"])
@@ -64,7 +64,7 @@ def test_xarray_can_open_the_file(saved):
 def test_every_flipped_bit_is_noticed(saved, tmp_path):
     content = saved.read_bytes()
     rng = np.random.default_rng(0)
-    places = {0, len(content) - 1, len(content) - 64, len(content) - storage.TRAILER}
+    places = {0, len(content) - 1, len(content) - 64, len(content) - sealed.TRAILER}
     places |= {int(place) for place in rng.integers(0, len(content), 200)}
     path = tmp_path / "flipped.nc"
     for place in sorted(places):
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_no_torn_file_and_keeps_the_old_one(monkeypatch, tmp_
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(xr.DataTree, "to_netcdf", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
         network_fit().save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["fit.nc"]
     assert path.read_bytes() == before

@@ -70,3 +70,52 @@ def test_progress_is_asked_for_while_the_work_runs():
     ticks = []
     watched(lambda: time.sleep(0.5), tick=lambda: ticks.append(1))
     assert len(ticks) >= 2
+
+
+def test_an_interrupt_that_the_work_will_see_is_waited_for():
+    asked, ended, ticks = threading.Event(), [], []
+
+    def work():
+        asked.wait()
+        ended.append(True)
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 1:
+            raise KeyboardInterrupt
+
+    def interrupt():
+        asked.set()
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(work, tick=tick, interrupt=interrupt)
+    assert ended == [True]
+
+
+@pytest.mark.parametrize(("will_end", "interrupts"), [(True, 2), (False, 1)])
+def test_a_second_interrupt_stops_at_once_and_so_does_one_that_the_work_will_not_see(forever, will_end, interrupts):
+    ticks, asked = [], []
+
+    def tick():
+        ticks.append(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(forever, tick=tick, interrupt=lambda: asked.append(1) or will_end)
+    assert (len(ticks), len(asked)) == (interrupts, 1)
+
+
+def test_an_error_while_stopping_is_told():
+    asked = threading.Event()
+
+    def work():
+        asked.wait()
+        raise OSError("no space")
+
+    def tick():
+        if not asked.is_set():
+            raise KeyboardInterrupt
+
+    with pytest.raises(OSError, match="no space"):
+        watched(work, tick=tick, interrupt=lambda: asked.set() or True)

@@ -1,0 +1,276 @@
+"""Where a run was: one file from which the same call goes on and ends with the same bits.
+
+Any inference that advances by chunks, each a function of a state, can use it: `Checkpoint.load` before the first chunk,
+`Checkpoint.offer` after each. Nothing of how a posterior is computed is known here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesfactor.errors import CorruptResultError, DataError
+from bayesfactor.inference import storage
+from bayesfactor.inference.sealed import remove_partial, require_folder, verify_sealed, write_sealed
+
+# A checkpoint is written when the last one is older than both: this, and so many times what writing it took.
+CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_COSTS = 10.0
+FORMAT = 1
+PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro")
+ZIP_SIGNATURE = b"PK\x03\x04"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    done : how far the run was, as it was offered.
+    state : pytree from which the run goes on, on the device.
+    arrays : what the run had produced, on the host.
+    """
+
+    done: int
+    state: Any
+    arrays: dict[str, np.ndarray]
+
+
+class Checkpoint:
+    """The checkpoint of one run at one path.
+
+    Parameters
+    ----------
+    path : the file; it need not exist, its folder must.
+    identity : everything the bits depend on, as JSON (see `identity`).
+    unit : what `done` counts, for messages: "steps".
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or a folder at the path.
+    """
+
+    def __init__(self, path: str | Path, identity: dict[str, Any], *, unit: str) -> None:
+        self.path = Path(path)
+        self._identity = json.loads(json.dumps({"format": FORMAT, **identity}))
+        self._unit = unit
+        self._saved: tuple[int, int] | None = None
+        self._written, self._cost = time.monotonic(), 0.0
+        self._stop = threading.Event()
+        require_folder(self.path)
+        if self.path.is_dir():
+            raise DataError(f"a checkpoint is a file, {self.path} is a folder: name a file in it")
+
+    def load(self, like: Any) -> Saved | None:
+        """What the file holds, or None when there is none.
+
+        Parameters
+        ----------
+        like : pytree of arrays, or of their shapes (`jax.eval_shape`): the state as the program makes it.
+
+        Raises
+        ------
+        DataError
+            If the file is of another run; it names what differs.
+        CorruptResultError
+            If the file is truncated, changed by as much as one bit, or not a checkpoint.
+        """
+        remove_partial(self.path)
+        if not self.path.exists():
+            return None
+        header, leaves, arrays = _read(self.path)
+        self._compare(header["identity"])
+        wanted, structure = jax.tree.flatten(like)
+        if header["leaves"] != [_layout(leaf) for leaf in wanted]:
+            raise DataError(
+                f"the state in {self.path} must have the shapes of this program's state and has others: the model's "
+                "code has changed since. Give another path, or delete the file."
+            )
+        state = [_on_device(leaf, key) for leaf, key in zip(leaves, header["keys"], strict=True)]
+        self._saved = (header["done"], header["total"])
+        return Saved(header["done"], jax.tree.unflatten(structure, state), arrays)
+
+    def offer(self, done: int, total: int, state: Any, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Save when it is time to, when the run is complete, and when the user has asked to stop.
+
+        Call it between two chunks, before `state` is donated to the next.
+
+        Parameters
+        ----------
+        done, total : how far the run is, and how far it goes.
+        state : pytree from which the rest of the run follows.
+        arrays : gives what has been produced so far; called only when it is to be saved.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After saving, when the user has asked to stop.
+        OSError
+            When the file cannot be written; the one before is still there.
+        """
+        stop = self._stop.is_set()
+        due = time.monotonic() - self._written > max(CHECKPOINT_SECONDS, CHECKPOINT_COSTS * self._cost)
+        if stop or due or done == total:
+            began = time.monotonic()
+            self._write(done, total, state, arrays())
+            self._saved = (done, total)
+            self._written = time.monotonic()
+            self._cost = self._written - began
+        if stop:
+            raise KeyboardInterrupt
+
+    def ask_to_stop(self) -> bool:
+        """Have the next `offer` save and stop the run; False when no offer is to come."""
+        if self._saved is not None and self._saved[0] == self._saved[1]:
+            return False
+        self._stop.set()
+        sys.stderr.write("\nStopping after this chunk, to save it. Ctrl-C again stops at once.\n")
+        return True
+
+    @property
+    def told(self) -> str:
+        """One sentence: how much is saved."""
+        if self._saved is None:
+            return "stopped before anything was saved"
+        done, total = self._saved
+        return f"stopped: {done:,} of {total:,} {self._unit} are saved in {self.path}, the same call goes on from there"
+
+    def _write(self, done: int, total: int, state: Any, arrays: dict[str, np.ndarray]) -> None:
+        leaves = jax.tree.leaves(state)
+        header = {
+            "identity": self._identity,
+            "done": done,
+            "total": total,
+            "leaves": [_layout(leaf) for leaf in leaves],
+            "keys": [str(jax.random.key_impl(leaf)) if _is_key(leaf) else None for leaf in leaves],
+            "arrays": list(arrays),
+        }
+        content = {f"leaf_{i}": np.asarray(jax.random.key_data(x) if _is_key(x) else x) for i, x in enumerate(leaves)}
+        content |= {f"array_{i}": value for i, value in enumerate(arrays.values())}
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, header=np.asarray(json.dumps(header)), **content)
+
+        write_sealed(self.path, write)
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        """Refuse another run's file."""
+        there, here = _flat(found), _flat(self._identity)
+        differing = [
+            f"{name} is {there.get(name, 'absent')} in the file, {here.get(name, 'absent')} was asked"
+            for name in sorted(there.keys() | here.keys())
+            if there.get(name) != here.get(name) or (name in there) != (name in here)
+        ]
+        if differing:
+            raise DataError(
+                f"the checkpoint {self.path} must be of the same run, and is of another: {'; '.join(differing)}. "
+                "Give another path, or delete the file."
+            )
+
+
+def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: str) -> dict[str, Any]:
+    """Everything that the bits of a run depend on.
+
+    A user's own network enters by its shapes and structure, a user's own model by its class and fields: neither by its
+    code.
+
+    Parameters
+    ----------
+    model, inference : as given to `fit`.
+    seed : of the run.
+    panel : fingerprint of the training panel.
+    precision : "float32" or "float64".
+    """
+    return {
+        "model": _described(model),
+        "inference": _described(inference),
+        "seed": seed,
+        "panel": panel,
+        "precision": precision,
+        "platform": jax.devices()[0].platform,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _described(instance: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(instance):
+        return {"class": type(instance).__name__}
+    settings = storage._settings(instance)
+    if settings.get("network") is not None:
+        settings["network"] = _structure(vars(instance)["network"])
+    return json.loads(json.dumps(settings, default=lambda value: {**_structure(value), "values": _digest(value)}))
+
+
+def _structure(value: Any) -> dict[str, Any]:
+    """Class, shapes and a digest of what is not an array; addresses in memory differ between processes."""
+    leaves, tree = jax.tree.flatten(value)
+    shapes = [_layout(leaf) if hasattr(leaf, "dtype") else None for leaf in leaves]
+    said = [str(tree), *(repr(leaf) for leaf in leaves if not hasattr(leaf, "dtype"))]
+    said = [re.sub(r" at 0x[0-9a-f]+", "", text) for text in said]
+    digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
+    return {"class": type(value).__name__, "leaves": shapes, "structure": digest}
+
+
+def _digest(value: Any) -> str:
+    arrays = (np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype"))
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Values as text, by dotted name."""
+    flat: dict[str, str] = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: json.dumps(value)}
+    return flat
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray], dict[str, np.ndarray]]:
+    """Header, state and arrays of an intact file."""
+    verify_sealed(
+        path,
+        what="checkpoint",
+        writer="fit(..., checkpoint=...)",
+        signature=ZIP_SIGNATURE,
+        remedy="Copy it again from a good source, or delete it to begin anew.",
+    )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it holds compressed data")
+        with np.load(path, allow_pickle=False) as content:
+            header = json.loads(str(content["header"]))
+            leaves = [content[f"leaf_{i}"] for i in range(len(header["leaves"]))]
+            arrays = {name: content[f"array_{i}"] for i, name in enumerate(header["arrays"])}
+        if not header.keys() >= {"identity", "done", "total", "keys"}:
+            raise ValueError("its header lacks a part")
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CorruptResultError(f"{path} is not a checkpoint: {error}") from error
+    return header, leaves, arrays
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _layout(leaf: Any) -> list[Any]:
+    return [str(leaf.dtype), list(leaf.shape)]
+
+
+def _on_device(leaf: np.ndarray, key: str | None) -> jax.Array:
+    return jnp.asarray(leaf) if key is None else jax.random.wrap_key_data(jnp.asarray(leaf), impl=key)
