@@ -80,7 +80,9 @@ def of_months(
     weight : () months that each one stands for.
     """
     inverse_root = inverse_of_lower(root) if root.shape[-1] else root
-    by_month = jax.vmap(lambda *month: of_month(*month, spread, inverse_root))(*statistics, scale)
+    count, gram, projection, square = statistics
+    axes = (0, 0, 0, 0, 0, None, None)
+    by_month = jax.vmap(of_month, in_axes=axes)(count, gram, projection, square, scale, spread, inverse_root)
     return SlopeLikelihood(*(weight * jnp.sum(leaf, axis=0) for leaf in by_month))
 
 

@@ -12,6 +12,7 @@ from arviz_stats.base import array_stats
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400
 BFMI_LIMIT = 0.3
+KHAT_LIMIT = 0.7
 # Beyond these a fit is of no use at all; between the two sets of limits it is usable with care.
 RHAT_FAILED = 1.1
 ESS_FAILED = 50
@@ -111,6 +112,26 @@ def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
         )  # fmt: skip
     status = "failed" if failed else "warn" if warn else "ok"
     return Verdict(status, (*failed, *warn))
+
+
+def of_guide(khat: np.ndarray) -> Verdict:
+    """Verdict on a guide from the Pareto k-hat of its importance ratios, one a restart; NaN is as bad as any."""
+    bad = ~(np.asarray(khat) < KHAT_LIMIT)
+    if not bad.any():
+        return Verdict("ok", ())
+    largest = float(np.max(khat))  # keeps NaN
+    reason = (
+        f"k-hat of the guide is {largest:.2f} (must be below {KHAT_LIMIT}): its bands are uncalibrated; publish those "
+        "of NUTS"
+    )
+    return Verdict("warn", (reason,))
+
+
+def worst(*verdicts: Verdict) -> Verdict:
+    """The worst status and all reasons, those of the worst first."""
+    order = ("failed", "warn", "ok")
+    ranked = sorted(verdicts, key=lambda one: order.index(one.status))
+    return Verdict(ranked[0].status, tuple(reason for one in ranked for reason in one.reasons))
 
 
 class _Worst(NamedTuple):

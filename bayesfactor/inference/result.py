@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesfactor.inference.diagnostics import KHAT_LIMIT
 from bayesfactor.inference.settings import Inference
 
 
@@ -21,9 +22,10 @@ class Fit:
     Attributes
     ----------
     model : the model that was fitted.
-    inference : `NUTS` or `Exact`, as it was run.
+    inference : `NUTS`, `SVI` or `Exact`, as it was run.
     tree : xarray.DataTree in ArviZ's schema: `posterior` (chain, draw, ...), decimal per period;
-        `functions` (chain, draw, ...), what was diagnosed; `sample_stats`; `constant_data` with the probe rows.
+        `functions` (chain, draw, ...), what was diagnosed; `sample_stats`; `guide` of a variational fit
+        (its parameters, `elbo`, `khat`); `constant_data` with the probe rows.
     status : "ok", "warn" or "failed".
     reasons : why the status is not "ok".
     provenance : seed, versions, device, wall time, panel fingerprint and how the panel was made.
@@ -77,6 +79,11 @@ class Fit:
             str(name): np.asarray(variable).reshape(-1, *variable.shape[2:])
             for name, variable in posterior.data_vars.items()
         }
+
+    @property
+    def uncalibrated(self) -> bool:
+        """Whether the bands come from a guide that fails its check (Pareto k-hat of 0.7 or more): labelled so."""
+        return "guide" in self.tree and not bool((self.tree["guide"]["khat"] < KHAT_LIMIT).all())
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,10 +8,11 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +22,19 @@ from arviz_base import from_dict
 
 from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
-from bayesfactor.errors import ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
+from bayesfactor.errors import AlignmentError, ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
 from bayesfactor.inference.checkpoint import Checkpoint, identity
-from bayesfactor.inference.diagnostics import diagnose_functions, finite, verdict
+from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, share_kept
+from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, finite, of_guide, verdict, worst
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
-from bayesfactor.inference.settings import NUTS, Exact, Inference, as_integer
+from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
+from bayesfactor.inference.variational import redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
 from bayesfactor.panel import Panel, PanelArrays
 
 N_PROBES = 16
+COLLAPSE_ROWS, COLLAPSE_DRAWS = 5_000, 200  # of the training panel and of the posterior
 PACKAGES = ("bayesfactor", "jax", "numpyro", "equinox", "numpy", "xarray", "pandas", "arviz-base", "arviz-stats")
 Report = Callable[[int, int], None]
 
@@ -51,13 +55,13 @@ def fit(
     ----------
     model : a model of `bayesfactor.models`, or your own (see the page on writing one).
     panel : prepared `Panel`; months without any observed return (the live forecast) are left out.
-    inference : `NUTS` or `Exact`.
+    inference : `NUTS`, `SVI` or `Exact`.
     seed : fixes every draw: the same call gives the same bits on the same machine and versions.
     strict : raise `ConvergenceError` when the status is not "ok", rather than warn.
     progress : True or False; by default a bar on a terminal and nothing otherwise. Or a function that is called
         with (draws done, draws in all).
-    checkpoint : file to save to now and then (`NUTS` only); the same call, in a fresh process too, goes on from it and
-        ends with the bits of a run that was never interrupted. Ctrl-C finishes a few draws and saves them, a second
+    checkpoint : file to save to now and then (`NUTS`, `SVI`); the same call, in a fresh process too, goes on from it
+        and ends with the bits of a run that was never interrupted. Ctrl-C finishes a few draws and saves them, a second
         one stops at once. The file is left when the run is complete: the same call then samples nothing. It holds
         neither data nor code: delete it when the code of your own model or network has changed. Only the last
         call's seconds count as its wall time.
@@ -78,63 +82,170 @@ def fit(
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_integer("seed", seed)
+    given = _prepared(model, panel, inference)
+    resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
+
+    def draw(tell: Report) -> Draws:
+        if isinstance(inference, NUTS):
+            return run_nuts(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+        if isinstance(inference, SVI):
+            return run_svi(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+        return _run_exact(model, given.data, inference, seed)
+
+    result = _computed(model, given, inference, draw, seed, progress, resume)
+    if result.status != "ok":
+        text = f"the fit's status is {result.status!r}: " + "; ".join(result.reasons)
+        if strict:
+            raise ConvergenceError(text)
+        warnings.warn(text, ConvergenceWarning, stacklevel=2)
+    return result
+
+
+def redraw(fit: Fit, panel: Panel, *, draws: int | None = None, seed: int = 0) -> Fit:
+    """The same posterior with fresh draws from the guide that a variational fit keeps.
+
+    Parameters
+    ----------
+    fit : made by `SVI`, perhaps loaded from a file.
+    panel : the panel it was trained on: parameters that were integrated out are drawn given its returns.
+    draws : of each restart; as many as before if None.
+    seed : the same seed gives the same draws.
+
+    Returns
+    -------
+    `Fit`, its guide that of `fit`.
+
+    Raises
+    ------
+    DataError
+        When the fit has no guide.
+    AlignmentError
+        When the panel is not the one that the fit was trained on.
+    """
+    if not isinstance(fit.inference, SVI):
+        raise DataError(
+            f"only a fit by SVI has a guide to draw from; this one is by {type(fit.inference).__name__}. Fit again "
+            "with more draws."
+        )
+    inference = fit.inference if draws is None else replace(fit.inference, draws=draws)
+    given = _prepared(fit.model, panel, inference)
+    if given.panel.fingerprint != fit.panel_fingerprint:
+        raise AlignmentError(
+            "fresh draws need the panel that the fit was trained on: this one's content differs (fingerprint "
+            f"{given.panel.fingerprint[:12]}, the fit's is {fit.panel_fingerprint[:12]}). Usually the whole panel was "
+            "given in place of its training part."
+        )
+    guide = {str(name): np.asarray(value) for name, value in fit.tree["guide"].data_vars.items()}
+    seed = as_integer("seed", seed)
+
+    def draw(tell: Report) -> Draws:
+        return redrawn(fit.model, given.data, inference, guide, jax.random.key(seed))
+
+    return _computed(fit.model, given, inference, draw, seed, False, None)
+
+
+class _Given(NamedTuple):
+    """What a run starts from."""
+
+    panel: Panel
+    arrays: PanelArrays
+    data: Any
+    double: bool
+
+
+def _prepared(model: Any, panel: Panel, inference: Inference) -> _Given:
+    """The months to learn from, checked, as the program takes them."""
     panel = _usable(panel)
     arrays = panel.arrays()
     _check_content(panel, arrays)
     model.check(arrays, panel.times)
     data = model.data(arrays)
     double = _double(inference, reduced=not _holds_stocks(data, arrays))
-    data = jax.tree.map(lambda leaf: _cast(leaf, double), data)
-    resume = None if checkpoint is None else _checkpoint(checkpoint, model, panel, inference, seed, double)
+    return _Given(panel, arrays, jax.tree.map(lambda leaf: _cast(leaf, double), data), double)
 
+
+def _computed(
+    model: Any,
+    given: _Given,
+    inference: Inference,
+    draw: Callable[[Report], Draws],
+    seed: int,
+    progress: bool | Report | None,
+    resume: Checkpoint | None,
+) -> Fit:
+    """Draw under the watchdog, diagnose, label."""
     began = time.perf_counter()
-    bar, report = _progress(progress)
+    bar, report = _progress(progress, "steps" if isinstance(inference, SVI) else "draws per chain")
     state = {"done": (0, 1)}
-    accelerator = jax.default_backend() != "cpu"
 
-    def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray]:
-        with jax.enable_x64(double):
-            if isinstance(inference, NUTS):
-                draws = run_nuts(model, data, inference, jax.random.key(seed), _remember(state), checkpoint=resume)
-            else:
-                draws = _run_exact(model, data, inference, seed)
-            probes = _probe_rows(arrays)
+    def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
+        with jax.enable_x64(given.double):
+            draws = draw(_remember(state))
+            probes = _probe_rows(given.arrays)
             functions = _functions(model, draws.posterior, probes)
-        return draws, functions, probes
+            lost = None if draws.guide is None else _collapse(model, given.arrays, draws.posterior)
+        return draws, functions, probes, lost
 
     with bar:
         try:
-            draws, functions, probes = watched(
+            draws, functions, probes, lost = watched(
                 work,
                 tick=lambda: report(*state["done"]),
-                on_accelerator=accelerator,
+                on_accelerator=jax.default_backend() != "cpu",
                 interrupt=None if resume is None else resume.ask_to_stop,
             )
         except KeyboardInterrupt:
             if resume is None:
                 raise
             raise KeyboardInterrupt(resume.told) from None
-    if isinstance(inference, NUTS):
+    if "lp" in draws.statistics:
         functions["log_density"] = draws.statistics["lp"]
-    tree = _tree(model, panel, draws, functions, probes)
-    statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
+    tree = _tree(model, given.panel, draws, functions, probes)
     diagnosed = tree["functions"].to_dataset()
-    # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.
-    outcome = finite(diagnosed) if statistics is None else verdict(diagnose_functions(diagnosed), statistics)
-    result = Fit(
+    if isinstance(inference, Exact):
+        # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.
+        outcome = finite(diagnosed)
+    else:
+        statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
+        outcome = verdict(diagnose_functions(diagnosed), statistics)
+    if draws.guide is not None:
+        outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
+    return Fit(
         model=model,
         inference=inference,
         tree=tree,
         status=outcome.status,
         reasons=outcome.reasons,
-        provenance=_provenance(panel, seed, double, time.perf_counter() - began),
+        provenance=_provenance(given.panel, seed, given.double, time.perf_counter() - began),
     )
-    if outcome.status != "ok":
-        text = f"the fit's status is {outcome.status!r}: " + "; ".join(outcome.reasons)
-        if strict:
-            raise ConvergenceError(text)
-        warnings.warn(text, ConvergenceWarning, stacklevel=2)
-    return result
+
+
+def _collapse(model: Any, arrays: PanelArrays, posterior: dict[str, np.ndarray]) -> Verdict:
+    """Status "failed" when the posterior has lost a signal that the linear model sees clearly."""
+    by_month = getattr(model, "pooling", "partial") == "partial"
+    months = 12.0 / float(arrays.periods_per_year)
+    signal = linear_signal(arrays, months * getattr(model, "slope_sd", np.inf), by_month=by_month)
+    if signal.p_value > CLEAR:
+        return Verdict("ok", ())
+    month, slot = np.nonzero(arrays.observed)
+    some = np.unique(np.linspace(0, len(month) - 1, COLLAPSE_ROWS).astype(int))
+    month, rows = month[some], np.asarray(arrays.characteristics)[month[some], slot[some]]
+    thinned = {}
+    for name, value in posterior.items():
+        flat = value.reshape(-1, *value.shape[2:])
+        thinned[name] = jnp.asarray(flat[np.unique(np.linspace(0, len(flat) - 1, COLLAPSE_DRAWS).astype(int))])
+    mapped = jax.jit(lambda draws, rows: map_in_batches(lambda params: model.response(params, rows), draws, 8))
+    response = np.asarray(mapped(thinned, jnp.asarray(rows, next(iter(thinned.values())).dtype)), float).mean(axis=0)
+    kept = share_kept(response, rows, month, signal)
+    if kept >= KEPT:
+        return Verdict("ok", ())
+    return Verdict(
+        "failed",
+        (
+            f"the guide has collapsed: the linear model's signal is clear (p = {signal.p_value:.1g}) and the "
+            f"posterior mean keeps {kept:.0%} of it (must be {KEPT:.0%}): use guide='auto', or NUTS",
+        ),
+    )
 
 
 def _usable(panel: Panel) -> Panel:
@@ -188,14 +299,13 @@ def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
 
 
-def _checkpoint(
-    path: str | Path, model: Any, panel: Panel, inference: Inference, seed: int, double: bool
-) -> Checkpoint:
+def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inference, seed: int) -> Checkpoint:
     if isinstance(inference, Exact):
         raise DataError("checkpoint= is for long runs and Exact() is none: leave it out, and save the fit")
-    precision = "float64" if double else "float32"
-    same = identity(model, inference, seed=seed, panel=panel.fingerprint, precision=precision)
-    return Checkpoint(path, same, unit="draws per chain (warm-up included)")
+    precision = "float64" if given.double else "float32"
+    same = identity(model, inference, seed=seed, panel=given.panel.fingerprint, precision=precision)
+    unit = "steps" if isinstance(inference, SVI) else "draws per chain (warm-up included)"
+    return Checkpoint(path, same, unit=unit)
 
 
 def _cast(leaf: Any, double: bool) -> np.ndarray:
@@ -259,6 +369,8 @@ def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarra
     if draws.statistics:
         groups["sample_stats"] = draws.statistics
     tree = from_dict(groups, coords=coords, dims=dims)
+    if draws.guide is not None:
+        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide))
     tree["constant_data"] = xr.DataTree(
         xr.Dataset(
             {"probe_characteristics": (("probe", "characteristic"), probes)},
@@ -266,6 +378,22 @@ def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarra
         )
     )
     return tree
+
+
+def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
+    """Parameters and diagnostics of the guide, restarts as chains."""
+    dims = {
+        "loc": ["parameter"],
+        "log_scale": ["parameter"],
+        "lower": ["parameter", "parameter_2"],
+        "factor": ["parameter", "rank"],
+        "elbo": ["chunk"],
+        "log_weight": ["guide_draw"],
+        "khat": [],
+        "acceptance": [],
+    }
+    variables = {name: (["chain", *dims[name]], value) for name, value in guide.items()}
+    return xr.Dataset(variables, coords={"chain": np.arange(len(guide["loc"]))})
 
 
 def _provenance(panel: Panel, seed: int, double: bool, seconds: float) -> dict[str, Any]:
@@ -295,7 +423,7 @@ def _remember(state: dict[str, tuple[int, int]]) -> Report:
     return report
 
 
-def _progress(wanted: bool | Report | None) -> tuple[AbstractContextManager[Any], Report]:
+def _progress(wanted: bool | Report | None, unit: str) -> tuple[AbstractContextManager[Any], Report]:
     """A context to run under and the function to tell of progress."""
     if callable(wanted):
         return nullcontext(), wanted
@@ -317,6 +445,6 @@ def _progress(wanted: bool | Report | None) -> tuple[AbstractContextManager[Any]
 
     def report(done: int, total: int) -> None:
         if done:
-            bar.update(task, completed=done, total=total, description="draws per chain")
+            bar.update(task, completed=done, total=total, description=unit)
 
     return bar, report

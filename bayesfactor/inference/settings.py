@@ -42,8 +42,7 @@ class NUTS:
             )
         if not 0.5 <= self.target_accept < 1:
             raise DataError(f"target_accept must be in [0.5, 1): got {self.target_accept}")
-        if self.precision not in ("auto", "float32", "float64"):
-            raise DataError(f"precision must be 'auto', 'float32' or 'float64': got {self.precision!r}")
+        _check_precision(self.precision)
 
 
 @dataclass(frozen=True)
@@ -74,18 +73,20 @@ class SVI:
 
     Parameters
     ----------
-    guide : "auto" integrates the average slopes out exactly where the noise is normal, and puts a Gaussian on what is
-        left, of full covariance up to 400 parameters and of low rank above; "normal" (independent), "low_rank" and
-        "full" are Gaussians on all parameters, for comparison: at the signal-to-noise of returns they lose the signal.
+    guide : "auto" integrates out what can be (the average slopes where the noise is normal, the months' shocks where
+        it is not), puts a Gaussian on the rest (full covariance up to 400 parameters, independent above), and moves
+        its draws by a few Hamiltonian trajectories. "normal" (independent), "low_rank" and "full" are plain Gaussians
+        on all parameters, for comparison: at the signal-to-noise of returns they lose the signal (decision 10).
     steps : "auto" stops when the bound gains nothing more; or how many.
-    batch : months of a step, weighted up to the whole window; all of them if None.
+    batch : months a step, weighted up to the whole window; all of them if None. With minibatches nothing is moved,
+        and average slopes are part of the guide.
     restarts : fits from different starts; each gives a chain of draws.
     draws : draws a restart.
+    polish : trajectories that adapt to the posterior before draws are kept; 0 draws from the Gaussian itself.
     rank : of the low-rank guide.
     particles : draws that a step averages over, an even number: they come in antithetic pairs.
-    learning_rate : of the first stage; the later ones have a third and a tenth of it.
-    start_radius : as in `NUTS`.
-    precision : as in `NUTS`.
+    learning_rate : of the first stage; the later ones have 0.3 and 0.1 of it.
+    start_radius, precision : as in `NUTS`.
     """
 
     guide: str = "auto"
@@ -93,12 +94,31 @@ class SVI:
     batch: int | None = None
     restarts: int = 4
     draws: int = 500
+    polish: int = 16
     rank: int = 20
-    polish: int = 24
     particles: int = 2
     learning_rate: float = 0.02
     start_radius: float = 0.1
     precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        _as_integers(self, "restarts", "draws", "polish", "rank", "particles")
+        if self.guide not in ("auto", "normal", "low_rank", "full"):
+            raise DataError(f"guide must be 'auto', 'normal', 'low_rank' or 'full': got {self.guide!r}")
+        if self.steps != "auto":
+            _as_integers(self, "steps")
+        if self.batch is not None:
+            _as_integers(self, "batch")
+        counts = {"restarts": 2, "draws": 4, "polish": 0, "rank": 1, "particles": 2, "batch": 1, "steps": 100}
+        for name, least in counts.items():
+            value = getattr(self, name)
+            if isinstance(value, int) and value < least:
+                raise DataError(f"SVI needs {name} >= {least}: got {name}={value}")
+        if self.particles % 2:
+            raise DataError(f"particles must be even, they come in antithetic pairs: got {self.particles}")
+        if not self.learning_rate > 0:
+            raise DataError(f"learning_rate must be positive: got {self.learning_rate}")
+        _check_precision(self.precision)
 
 
 Inference = NUTS | SVI | Exact
@@ -116,6 +136,11 @@ def as_integer(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise DataError(f"{name} must be a whole number: got {value!r}") from None
+
+
+def _check_precision(value: str) -> None:
+    if value not in ("auto", "float32", "float64"):
+        raise DataError(f"precision must be 'auto', 'float32' or 'float64': got {value!r}")
 
 
 def _as_integers(settings: Inference, *names: str) -> None:

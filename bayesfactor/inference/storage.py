@@ -17,13 +17,13 @@ import xarray as xr
 from bayesfactor.errors import CorruptResultError, DataError
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sealed import verify_sealed, write_sealed
-from bayesfactor.inference.settings import NUTS, Exact
+from bayesfactor.inference.settings import NUTS, SVI, Exact
 from bayesfactor.models import FundamentalFactorModel
 
 SCHEMA = 1
 # Only these are ever made from a file.
 MODELS = {"FundamentalFactorModel": FundamentalFactorModel}
-INFERENCE = {"NUTS": NUTS, "Exact": Exact}
+INFERENCE = {"NUTS": NUTS, "SVI": SVI, "Exact": Exact}
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

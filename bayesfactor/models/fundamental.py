@@ -378,10 +378,10 @@ class FundamentalFactorModel:
         """
         with reparam(config=_non_centred):
             params = self._sample_features(data)
-            if self.noise != "normal":
+            if not self.collapses_slopes:
                 params["slope_mean"] = self._sample_slope_mean(params, data)
             params |= self._sample_variation(params, data) | self._sample_noise(data)
-        if self.noise == "normal":
+        if self.collapses_slopes:
             evidence = slopes.log_evidence(self._slope_likelihood(params, data), self._slope_prior_sd(params, data))
         else:
             evidence = self._log_likelihood_by_laplace(params, data)
@@ -394,13 +394,13 @@ class FundamentalFactorModel:
         months = (*data.months, self._noise_scale(params, data))
         return data.weight * jnp.sum(self._over_months(of_month, months))
 
-    def slopes_given_rest(self, params: Params, data: TrainingData) -> tuple[Array, Array] | None:
-        """Precision ``P`` (feature, feature) and ``b`` of ``slope_mean ~ N(P^-1 b, P^-1)`` given all else.
+    @property
+    def collapses_slopes(self) -> bool:
+        """Whether `collapsed` leaves the average slopes out: the likelihood is Gaussian in them."""
+        return self.noise == "normal"
 
-        None where `collapsed` samples them.
-        """
-        if self.noise != "normal":
-            return None
+    def slopes_given_rest(self, params: Params, data: TrainingData) -> tuple[Array, Array]:
+        """Precision ``P`` (feature, feature) and ``b`` of ``slope_mean ~ N(P^-1 b, P^-1)`` given all else."""
         likelihood = self._slope_likelihood(params, data)
         prior = self._slope_prior_sd(params, data) ** -2.0
         return likelihood.precision + jnp.diag(prior), likelihood.projection
@@ -422,7 +422,8 @@ class FundamentalFactorModel:
             given_shocks = partial(self._log_density_given_shocks, params)
             return data.weight * jnp.sum(self._over_months(given_shocks, (*data.months, scale, shocks)))
         statistics = self._month_statistics(params, data)
-        return data.weight * jnp.sum(jax.vmap(partial(self._log_density_of_statistics, params))(*statistics, scale))
+        of_month = jax.vmap(self._log_density_of_statistics, in_axes=(None, 0, 0))
+        return data.weight * jnp.sum(of_month(params, statistics, scale))
 
     def _noise_scale(self, params: Params, data: TrainingData) -> Array:
         """Noise scale (month,) of the months at hand."""
@@ -430,10 +431,10 @@ class FundamentalFactorModel:
             return jnp.broadcast_to(params["noise_level"], data.position.shape)
         return params["noise_scale"][data.position]
 
-    def _month_statistics(self, params: Params, data: TrainingData) -> tuple[Array, ...]:
+    def _month_statistics(self, params: Params, data: TrainingData) -> MonthStatistics:
         """Every month's count, Gram matrix, projection and square of the features."""
         if isinstance(data.months, MonthStatistics):
-            return tuple(data.months)
+            return data.months
         return self._over_months(partial(self._statistics, params), data.months)
 
     def _over_months(self, function: Any, months: tuple[Any, ...]) -> Any:
@@ -442,20 +443,19 @@ class FundamentalFactorModel:
         at_once = max(1, (CPU_BLOCK if jax.default_backend() == "cpu" else GPU_BLOCK) // n_numbers)
         return map_in_batches(jax.checkpoint(lambda month: function(*month)), months, at_once)
 
-    def _statistics(self, params: Params, z: Array, r: Array, observed: Array) -> tuple[Array, ...]:
+    def _statistics(self, params: Params, z: Array, r: Array, observed: Array) -> MonthStatistics:
         """Normal noise at a common scale: the features' sufficient statistics, made afresh for every draw."""
         design = jnp.where(observed, self._stocks_last(params, z), 0.0)
         r = jnp.where(observed, r, 0.0)
-        return jnp.sum(observed), gram_matrix(design), design @ r, r @ r
+        return MonthStatistics(jnp.sum(observed), gram_matrix(design), design @ r, r @ r)
 
     def _log_density_given_shocks(
         self, params: Params, z: Array, r: Array, observed: Array, scale: Array, shocks: Array
     ) -> Array:
         return log_density_given_shocks(self.month_law(params, z)._replace(scale=scale), shocks, r, observed)
 
-    def _log_density_of_statistics(
-        self, params: Params, count: Array, gram: Array, projection: Array, square: Array, scale: Array
-    ) -> Array:
+    def _log_density_of_statistics(self, params: Params, statistics: MonthStatistics, scale: Array) -> Array:
+        count, gram, projection, square = statistics
         mean, precision = params["slope_mean"], 1.0 / scale**2
         residual = projection - gram @ mean
         full = self.pooling == "full"

@@ -68,12 +68,15 @@ def band_words(dataset: xr.Dataset) -> str:
 
 
 def doubts(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """One sentence for each result whose fit is not ``ok``."""
-    return [
-        f"{name}: fit status {dataset.attrs.get('status', 'unknown').upper()}, read its bands with care"
-        for name, dataset in results.items()
-        if dataset.attrs.get("status", "unknown") != "ok"
-    ]
+    """One sentence for each result whose fit is not ``ok`` or whose bands are uncalibrated."""
+    sentences = []
+    for name, dataset in results.items():
+        status = dataset.attrs.get("status", "unknown")
+        uncalibrated = dataset.attrs.get("bands") == "uncalibrated"
+        if status != "ok" or uncalibrated:
+            advice = "its bands are UNCALIBRATED" if uncalibrated else "read its bands with care"
+            sentences.append(f"{name}: fit status {status.upper()}, {advice}")
+    return sentences
 
 
 def set_title(axes: Axes, text: str, subtitle: str, results: Mapping[str, xr.Dataset], wrap: int = 78) -> None:

@@ -152,8 +152,7 @@ def labelled(
     fit: Fit, variables: dict[str, tuple[list[str], np.ndarray]], coords: dict[str, Any], **attrs: Any
 ) -> xr.Dataset:
     """Dataset with units and the fit's status, so that a weak fit keeps its label wherever it is shown."""
-    return xr.Dataset(
-        variables,
-        coords=coords,
-        attrs={"status": fit.status, "model": str(fit.model), "frequency": fit.frequency, **attrs},
-    )
+    attrs = {"status": fit.status, "model": str(fit.model), "frequency": fit.frequency, **attrs}
+    if fit.uncalibrated:
+        attrs["bands"] = "uncalibrated"
+    return xr.Dataset(variables, coords=coords, attrs=attrs)

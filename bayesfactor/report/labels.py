@@ -9,6 +9,12 @@ if TYPE_CHECKING:
 
 
 def status_label(result: xr.Dataset) -> str:
-    """``FAILED: bands not to be trusted`` for a result whose fit is not ``ok``; empty where it is."""
+    """``FAILED: bands not to be trusted`` for a result whose fit is not ``ok``; empty where it is.
+
+    Bands of a guide that fails its check are called uncalibrated whatever the status.
+    """
     status = str(result.attrs.get("status", "unknown"))
-    return "" if status == "ok" else f"{status.upper()}: bands not to be trusted"
+    uncalibrated = result.attrs.get("bands") == "uncalibrated"
+    if status == "ok" and not uncalibrated:
+        return ""
+    return f"{status.upper()}: bands " + ("uncalibrated (k-hat)" if uncalibrated else "not to be trusted")

@@ -1,0 +1,104 @@
+"""Whether a posterior has lost a signal that the linear model sees: what mean-field guides do at low signal-to-noise.
+
+Such a guide's best bound is near zero slopes times weights as wide as their prior. Predictions are then covered as well
+as ever, since nearly all of a return is noise, and sensitivities are wrong: no predictive check sees it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from bayesfactor.panel import PanelArrays
+
+CLEAR = 1e-3  # p-value below which the linear signal is there
+KEPT = 0.3  # share of it that a posterior mean must keep
+Array = np.ndarray
+
+
+class LinearSignal(NamedTuple):
+    """Average slopes by generalised least squares.
+
+    Attributes
+    ----------
+    slopes : (characteristic,) shrunk by the prior, decimal per period.
+    p_value : of no slope at all.
+    """
+
+    slopes: Array
+    p_value: float
+
+
+def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> LinearSignal:
+    """Average slopes of the linear model, the average stock of each month taken out.
+
+    Months are weighted by ``(S + s_t^2 (Z'Z)^-1)^-1`` with ``S`` the diagonal variance of slopes over months, which
+    makes them Fama and MacBeth's with efficient weights; without `by_month` ``S`` is zero (pooled rows). The test is
+    Wald's, with Hotelling's correction for the number of months.
+
+    Parameters
+    ----------
+    arrays : training panel.
+    prior_sd : of an average slope, decimal per period; infinite for none.
+    by_month : whether slopes vary by month.
+    """
+    z = np.where(arrays.observed[..., None], np.asarray(arrays.characteristics, float), 0.0)
+    r = np.where(arrays.observed, np.asarray(arrays.returns, float), 0.0)
+    count = np.maximum(arrays.observed.sum(axis=1), 1)
+    z = np.where(arrays.observed[..., None], z - (z.sum(axis=1) / count[:, None])[:, None], 0.0)
+    r = np.where(arrays.observed, r - (r.sum(axis=1) / count)[:, None], 0.0)
+    gram, projection = np.swapaxes(z, 1, 2) @ z, np.einsum("tnk,tn->tk", z, r)
+    n_months, size = projection.shape
+    identity = np.eye(size)
+    if by_month:
+        freedom = count - 1 - size
+        used = freedom > 0
+        gram, projection, square = gram[used], projection[used], np.sum(r[used] ** 2, axis=1)
+        n_months = len(gram)
+        if n_months < 3:
+            return LinearSignal(np.zeros(size), 1.0)
+        steady = gram + 1e-8 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * identity
+        by_time = np.linalg.solve(steady, projection[..., None])[..., 0]
+        noise = np.maximum(square - np.sum(by_time * projection, axis=1), 1e-12) / freedom[used]
+        own = noise[:, None] * np.diagonal(np.linalg.inv(steady), axis1=1, axis2=2)
+        spread = np.maximum(by_time.var(axis=0, ddof=1) - own.mean(axis=0), 0.0)
+        weight = np.linalg.inv(identity + gram * spread / noise[:, None, None])
+        precision = np.sum(weight @ gram / noise[:, None, None], axis=0)
+        target = np.sum(weight @ (projection / noise[:, None])[..., None], axis=0)[:, 0]
+    else:
+        precision, target = gram.sum(axis=0), projection.sum(axis=0)
+        slopes = np.linalg.lstsq(precision, target, rcond=None)[0]
+        rows = count.sum() - n_months - size
+        noise_level = max(np.sum(r**2) - slopes @ target, 1e-12) / max(rows, 1)
+        precision, target = precision / noise_level, target / noise_level
+    wald = float(target @ np.linalg.lstsq(precision, target, rcond=None)[0])
+    if not by_month:
+        p_value = float(stats.chi2.sf(wald, size))
+    elif n_months > size + 2:
+        p_value = float(stats.f.sf(wald * (n_months - size) / (size * (n_months - 1)), size, n_months - size))
+    else:
+        p_value = 1.0  # fewer months than slopes: nothing is clear
+    ridge = precision + identity * (0.0 if np.isinf(prior_sd) else prior_sd**-2.0)
+    return LinearSignal(np.linalg.lstsq(ridge, target, rcond=None)[0], p_value)
+
+
+def share_kept(response: Array, rows: Array, month: Array, signal: LinearSignal) -> float:
+    """Coefficient of the posterior mean response on the linear one, month averages taken out: 1 keeps it, 0 lost it.
+
+    Parameters
+    ----------
+    response : (row,) posterior mean of expected returns.
+    rows : (row, characteristic).
+    month : (row,) which month each row is of.
+    signal : of the linear model.
+    """
+    linear = rows @ signal.slopes
+
+    def centred(values: Array) -> Array:
+        total, count = np.bincount(month, values), np.maximum(np.bincount(month), 1)
+        return np.asarray(values - (total / count)[month])
+
+    linear, kept = centred(linear), centred(response)
+    return float(linear @ kept / max(linear @ linear, np.finfo(float).tiny))
