@@ -296,6 +296,13 @@ class Noise(StrEnum):
     normal = "normal"
 
 
+class Algorithm(StrEnum):
+    """How the posterior is computed."""
+
+    nuts = "nuts"
+    svi = "svi"
+
+
 # ------------------------------------------------------------------------------------------------- commands
 
 
@@ -345,16 +352,20 @@ def fit(
     activation: Annotated[Activation | None, typer.Option("--activation", show_default=False)] = None,
     pooling: Annotated[Pooling | None, typer.Option("--pooling", show_default=False)] = None,
     noise: Annotated[Noise | None, typer.Option("--noise", show_default=False)] = None,
-    warmup: Annotated[int | None, typer.Option("--warmup", min=1, help="Warm-up draws a chain.")] = None,
+    inference: Annotated[
+        Algorithm, typer.Option("--inference", help="nuts: the reference. svi: fast, its bands labelled.")
+    ] = Algorithm.nuts,
+    warmup: Annotated[int | None, typer.Option("--warmup", min=1, help="Warm-up draws a chain (nuts).")] = None,
     draws: Annotated[int | None, typer.Option("--draws", min=1, help="Kept draws a chain.")] = None,
-    chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains.")] = None,
+    chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains, or restarts of svi.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Months a step (svi); all if absent.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="PATH", help="File to save to on the way, and to go on from."),
     ] = None,
 ) -> None:
-    """Fit MODEL to DATA by NUTS and save it."""
+    """Fit MODEL to DATA and save it."""
     panel = reading.panel(data)
     if before is not None:
         panel, _ = panel.split(before)
@@ -365,8 +376,14 @@ def fit(
     widths = _widths(model, hidden)
     choices = {"activation": activation, "pooling": pooling, "noise": noise}
     chosen = bf.FundamentalFactorModel(hidden=widths, **_given(choices))
-    sampler = bf.NUTS(**_given({"warmup": warmup, "draws": draws, "chains": chains}))
-    result = bf.fit(chosen, panel, sampler, seed=seed, checkpoint=checkpoint)
+    settings: bf.NUTS | bf.SVI
+    if inference is Algorithm.svi:
+        _refuse("--inference svi", warmup=warmup)
+        settings = bf.SVI(**_given({"draws": draws, "restarts": chains, "batch": batch}))
+    else:
+        _refuse("--inference nuts", batch=batch)
+        settings = bf.NUTS(**_given({"warmup": warmup, "draws": draws, "chains": chains}))
+    result = bf.fit(chosen, panel, settings, seed=seed, checkpoint=checkpoint)
     result.save(out)
     terminal.print_fit(console, out.stem, result)
     console.print(f"Saved to {out}.")
@@ -513,6 +530,12 @@ def _widths(model: Family, hidden: str | None) -> tuple[int, ...]:
         return tuple(int(width) for width in (hidden or "8").split(","))
     except ValueError:
         raise DataError(f"--hidden must be whole numbers with commas, like 8 or 8,8: found {hidden!r}.") from None
+
+
+def _refuse(chosen: str, **options: object) -> None:
+    """Refuse options that what was chosen does not have."""
+    if said := [name for name, value in options.items() if value is not None]:
+        raise DataError(f"{chosen} has no {_flags(said)}: leave it out.")
 
 
 def _attribution(data: str) -> str:

@@ -67,6 +67,28 @@ def test_fit_passes_every_choice_on_and_trains_before_the_cut(folder: Path) -> N
     assert deep.provenance["seed"] == 3
 
 
+def test_fit_by_svi_labels_its_bands(folder: Path, tmp_path: Path) -> None:
+    data, out, csv = folder / "data.parquet", tmp_path / "fast.nc", tmp_path / "bands.csv"
+    when = f"{panel_of(folder).times[16]:%Y-%m}"
+    few = ["--inference", "svi", "--draws", "40", "--chains", "2", "--batch", "4", "--noise", "normal"]
+    call("fit", "deep", data, *READ, *few, "--hidden", "3", "--before", when, "--out", out)
+    fit = bf.load(out)
+    assert fit.inference == bf.SVI(draws=40, restarts=2, batch=4)
+    assert fit.uncalibrated
+    shown = call("sensitivities", out, data, *READ, "--csv", csv)
+    assert "uncalibrated" in shown.output
+    assert (pd.read_csv(csv)["bands"] == "uncalibrated").all()
+
+
+def test_options_of_the_other_algorithm_are_refused(folder: Path, tmp_path: Path) -> None:
+    data, out = folder / "data.parquet", tmp_path / "none.nc"
+    said = call("fit", "linear", data, *READ, "--inference", "svi", "--warmup", "50", "--out", out, code=2)
+    assert "--inference svi has no --warmup" in said.output
+    said = call("fit", "linear", data, *READ, "--batch", "5", "--out", out, code=2)
+    assert "--inference nuts has no --batch" in said.output
+    assert not out.exists()
+
+
 def test_fit_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     when = f"{panel_of(folder).times[16]:%Y-%m}"
     words = ["fit", "linear", folder / "data.parquet", *READ, *FEW, "--before", when, "--out", tmp_path / "fit.nc"]

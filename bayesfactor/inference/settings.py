@@ -85,7 +85,7 @@ class SVI:
     polish : trajectories that adapt to the posterior before draws are kept; 0 draws from the Gaussian itself.
     rank : of the low-rank guide.
     particles : draws that a step averages over, an even number: they come in antithetic pairs.
-    learning_rate : of the first stage; the later ones have 0.3 and 0.1 of it.
+    learning_rate : of the first stage; the second has a fifth of it.
     start_radius, precision : as in `NUTS`.
     """
 

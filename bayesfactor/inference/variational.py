@@ -28,14 +28,14 @@ from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
 
 CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress; a streamed chunk's months are in memory
-RATES = (1.0, 0.3, 0.1)  # of the learning rate, one after the other
+RATES = (1.0, 0.2)  # of the learning rate, one after the other
 LOOK_BACK, LOOK_BACK_BATCH = 100, 300  # steps that are compared with as many before them
 SHARE_DONE = 0.95  # of the fits that must have stopped gaining, where there are many
 START_SCALE = 0.1  # of the guide, in unconstrained units
 FULL_LIMIT = 400  # parameters; the automatic guide has a full covariance up to here
 MAX_STEPS = 20_000
 WALKERS = 8  # side by side, of each restart
-REDRAWS = 4  # of the average slopes, for each point that a walker keeps
+REDRAWS = 8  # of the average slopes, for each point that a walker keeps
 WEIGHED = 500  # draws of the guide, at most, that its k-hat is from
 PARAMETERS = ("loc", "log_scale", "lower", "factor")
 
@@ -323,14 +323,14 @@ class History(NamedTuple):
 def next_stage(history: History, limit: int, settings: SVI) -> int | None:
     """Stage of the next chunk, None when done: a function of the history alone, so that a resumed run decides alike.
 
-    A given number of steps is shared out 6 : 2 : 2. Otherwise a stage ends when the mean loss of the last steps is not
+    A given number of steps is shared out 7 : 3. Otherwise a stage ends when the mean loss of the last steps is not
     below that of as many before by more than twice its standard error and by more than 0.1 nats.
     """
     done = history.n_steps
     if done >= limit:
         return None
     if settings.steps != "auto":
-        return int(np.searchsorted([0.6 * limit, 0.8 * limit], done, side="right"))
+        return int(done >= 0.7 * limit)
     if not done:
         return 0
     stage = history.stages[-1]
