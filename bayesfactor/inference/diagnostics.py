@@ -115,7 +115,7 @@ def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
 
 
 def of_guide(khat: np.ndarray) -> Verdict:
-    """Verdict on a guide from the Pareto k-hat of its importance ratios, one a restart; NaN is as bad as any."""
+    """Verdict on a guide from the Pareto k-hat of its importance ratios, one a restart; NaN fails."""
     bad = ~(np.asarray(khat) < KHAT_LIMIT)
     if not bad.any():
         return Verdict("ok", ())
@@ -124,7 +124,7 @@ def of_guide(khat: np.ndarray) -> Verdict:
         f"k-hat of the guide is {largest:.2f} (must be below {KHAT_LIMIT}): its bands are uncalibrated; publish those "
         "of NUTS"
     )
-    return Verdict("warn", (reason,))
+    return Verdict("failed" if np.isnan(largest) else "warn", (reason,))
 
 
 def worst(*verdicts: Verdict) -> Verdict:

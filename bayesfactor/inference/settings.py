@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
+
+import numpy as np
 
 from bayesfactor.errors import DataError
 
@@ -42,6 +45,7 @@ class NUTS:
             )
         if not 0.5 <= self.target_accept < 1:
             raise DataError(f"target_accept must be in [0.5, 1): got {self.target_accept}")
+        _check_positive("start_radius", self.start_radius)
         _check_precision(self.precision)
 
 
@@ -105,6 +109,8 @@ class SVI:
         _as_integers(self, "restarts", "draws", "polish", "rank", "particles")
         if self.guide not in ("auto", "normal", "low_rank", "full"):
             raise DataError(f"guide must be 'auto', 'normal', 'low_rank' or 'full': got {self.guide!r}")
+        if isinstance(self.steps, str) and self.steps != "auto":
+            raise DataError(f"steps must be 'auto' or a whole number: got {self.steps!r}")
         if self.steps != "auto":
             _as_integers(self, "steps")
         if self.batch is not None:
@@ -116,8 +122,8 @@ class SVI:
                 raise DataError(f"SVI needs {name} >= {least}: got {name}={value}")
         if self.particles % 2:
             raise DataError(f"particles must be even, they come in antithetic pairs: got {self.particles}")
-        if not self.learning_rate > 0:
-            raise DataError(f"learning_rate must be positive: got {self.learning_rate}")
+        _check_positive("learning_rate", self.learning_rate)
+        _check_positive("start_radius", self.start_radius)
         _check_precision(self.precision)
 
 
@@ -136,6 +142,11 @@ def as_integer(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise DataError(f"{name} must be a whole number: got {value!r}") from None
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not (isinstance(value, int | float | np.number) and 0 < value < math.inf):
+        raise DataError(f"{name} must be a positive number: got {value!r}")
 
 
 def _check_precision(value: str) -> None:

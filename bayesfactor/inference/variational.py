@@ -36,7 +36,7 @@ FULL_LIMIT = 400  # parameters; the automatic guide has a full covariance up to 
 MAX_STEPS = 20_000
 WALKERS = 8  # side by side, of each restart
 REDRAWS = 8  # of the average slopes, for each point that a walker keeps
-WEIGHED = 500  # draws of the guide, at most, that its k-hat is from
+WEIGHED = 500  # draws of the guide that its k-hat is from
 PARAMETERS = ("loc", "log_scale", "lower", "factor")
 
 
@@ -374,15 +374,14 @@ def _drawn(
     stream: Stream | None,
 ) -> Draws:
     """Weigh the guide by its own draws, then draw from it or from where its draws move to."""
-    weighed = programs.draw(guide, keys, data, min(settings.draws, WEIGHED))
+    weighed = programs.draw(guide, keys, data, WEIGHED)
     joint = _swept(programs, weighed, stream) if stream else np.asarray(programs.weigh(weighed, data), float)
     arrays = {name: np.asarray(value) for name, value in guide.items()}
     log_weight = np.empty(joint.shape)
     for index in np.ndindex(joint.shape[:-1]):
         own = guides.log_density({name: value[index] for name, value in arrays.items()}, np.asarray(weighed[index]))
         log_weight[index] = joint[index] - own
-    _, khat = array_stats.psislw(log_weight)
-    weights = {"elbo": elbo, "log_weight": log_weight, "khat": np.asarray(khat)}
+    weights = {"elbo": elbo, "log_weight": log_weight, "khat": pareto_khat(log_weight)}
 
     integrates = plan.collapsed and model.collapses_slopes
     if plan.moved:
@@ -396,6 +395,14 @@ def _drawn(
     if slopes is not None:
         posterior["slope_mean"] = _draw_slopes(slopes, keys, n_redraws)[..., : settings.draws, :]
     return Draws(posterior, {}, {**arrays, **weights})
+
+
+def pareto_khat(log_weight: np.ndarray) -> np.ndarray:
+    """Pareto k-hat (...) of log importance ratios (..., draw); NaN where one of them is not finite."""
+    finite = np.isfinite(log_weight).all(axis=-1)
+    # An infinite ratio is no tail to PSIS: it would pass. ArviZ wants log likelihoods: the ratios' negative logs.
+    _, khat = array_stats.psislw(-np.where(finite[..., None], log_weight, np.arange(log_weight.shape[-1])))
+    return np.where(finite, khat, np.nan)
 
 
 def _repeated(value: Any, times: int, n_draws: int, axis: int) -> np.ndarray:

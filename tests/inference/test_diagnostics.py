@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from bayesfactor.inference import diagnostics
-from bayesfactor.inference.diagnostics import diagnose_functions, verdict
+from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, of_guide, verdict, worst
+from bayesfactor.inference.variational import pareto_khat
 
 NAN = float("nan")
 
@@ -107,3 +108,50 @@ def test_draws_that_are_not_finite_fail(fault):
     functions = xr.Dataset({"response": (("chain", "draw", "probe"), values)})
     with np.errstate(invalid="ignore"):
         assert verdict(diagnose_functions(functions), None).status == "failed"
+
+
+# ------------------------------------------------------------------------------------------------------- guides
+
+
+@pytest.mark.parametrize(
+    ("khat", "status", "told"),
+    [
+        ([0.1, 0.69999], "ok", ""),
+        ([0.1, 0.7], "warn", "k-hat of the guide is 0.70"),
+        ([-0.3, np.inf], "warn", "k-hat of the guide is inf"),
+        ([0.1, NAN, 0.9], "failed", "k-hat of the guide is nan"),
+    ],
+)
+def test_limits_of_a_guide(khat, status, told):
+    found = of_guide(np.array(khat))
+    assert found.status == status
+    assert found.reasons == () or told in found.reasons[0]
+
+
+def test_the_worst_verdict_and_every_reason_count():
+    ok, warn, failed = Verdict("ok", ()), Verdict("warn", ("a", "b")), Verdict("failed", ("c",))
+    assert worst(ok, ok) == ("ok", ())
+    assert worst(ok, warn) == ("warn", ("a", "b"))
+    assert worst(warn, ok, failed, Verdict("warn", ("d",))) == ("failed", ("c", "a", "b", "d"))
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
+def test_k_hat_is_of_the_ratios_and_not_of_their_inverses(shape):
+    """Ratios ``u^-k`` have a tail of shape ``k``, their inverses none.
+
+    Zhang and Stephens' estimator at 67 ratios in the tail: its prior takes it a tenth of the way to 0.5, its standard
+    error is (1 + k) / sqrt(67).
+    """
+    log_weight = -shape * np.log(np.random.default_rng(0).random((40, 500)))
+    found = pareto_khat(log_weight)
+    assert abs(found.mean() - shape) < 0.1 * abs(shape - 0.5) + 0.01 + 5 * (1 + shape) / np.sqrt(67 * 40)
+    assert (pareto_khat(-log_weight) < 0.2).all()
+
+
+@pytest.mark.parametrize("bad", [NAN, np.inf, -np.inf])
+def test_a_ratio_that_is_not_finite_is_no_pass(bad):
+    log_weight = np.random.default_rng(0).standard_normal((3, 500))
+    log_weight[1, 7] = bad
+    found = pareto_khat(log_weight)
+    assert np.isnan(found).tolist() == [False, True, False]
+    assert of_guide(found).status == "failed"
