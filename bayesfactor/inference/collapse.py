@@ -31,7 +31,34 @@ class LinearSignal(NamedTuple):
     p_value: float
 
 
-def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> LinearSignal:
+class MonthSums(NamedTuple):
+    """Sums over the observed stocks of each month, the averages of the month taken out.
+
+    Attributes
+    ----------
+    n_stocks : (month,) observed stocks, at least 1.
+    gram : (month, characteristic, characteristic) ``Z'Z``.
+    projection : (month, characteristic) ``Z'r``.
+    square : (month,) ``r'r``.
+    """
+
+    n_stocks: Array
+    gram: Array
+    projection: Array
+    square: Array
+
+
+def month_sums(arrays: PanelArrays) -> MonthSums:
+    """All that `linear_signal` needs of some months."""
+    z = np.where(arrays.observed[..., None], np.asarray(arrays.characteristics, float), 0.0)
+    r = np.where(arrays.observed, np.asarray(arrays.returns, float), 0.0)
+    count = np.maximum(arrays.observed.sum(axis=1), 1)
+    z = np.where(arrays.observed[..., None], z - (z.sum(axis=1) / count[:, None])[:, None], 0.0)
+    r = np.where(arrays.observed, r - (r.sum(axis=1) / count)[:, None], 0.0)
+    return MonthSums(count, np.swapaxes(z, 1, 2) @ z, np.einsum("tnk,tn->tk", z, r), np.sum(r**2, axis=1))
+
+
+def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> LinearSignal:
     """Average slopes of the linear model, the average stock of each month taken out.
 
     Months are weighted by ``(S + s_t^2 (Z'Z)^-1)^-1`` with ``S`` the diagonal variance of slopes over months, which
@@ -40,22 +67,17 @@ def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> Li
 
     Parameters
     ----------
-    arrays : training panel.
+    months : all of the training panel.
     prior_sd : of an average slope, decimal per period; infinite for none.
     by_month : whether slopes vary by month.
     """
-    z = np.where(arrays.observed[..., None], np.asarray(arrays.characteristics, float), 0.0)
-    r = np.where(arrays.observed, np.asarray(arrays.returns, float), 0.0)
-    count = np.maximum(arrays.observed.sum(axis=1), 1)
-    z = np.where(arrays.observed[..., None], z - (z.sum(axis=1) / count[:, None])[:, None], 0.0)
-    r = np.where(arrays.observed, r - (r.sum(axis=1) / count)[:, None], 0.0)
-    gram, projection = np.swapaxes(z, 1, 2) @ z, np.einsum("tnk,tn->tk", z, r)
+    count, gram, projection, square = months
     n_months, size = projection.shape
     identity = np.eye(size)
     if by_month:
         freedom = count - 1 - size
         used = freedom > 0
-        gram, projection, square = gram[used], projection[used], np.sum(r[used] ** 2, axis=1)
+        gram, projection, square = gram[used], projection[used], square[used]
         n_months = len(gram)
         if n_months < 3:
             return LinearSignal(np.zeros(size), 1.0)
@@ -71,7 +93,7 @@ def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> Li
         precision, target = gram.sum(axis=0), projection.sum(axis=0)
         slopes = np.linalg.lstsq(precision, target, rcond=None)[0]
         rows = count.sum() - n_months - size
-        noise_level = max(np.sum(r**2) - slopes @ target, 1e-12) / max(rows, 1)
+        noise_level = max(np.sum(square) - slopes @ target, 1e-12) / max(rows, 1)
         precision, target = precision / noise_level, target / noise_level
     wald = float(target @ np.linalg.lstsq(precision, target, rcond=None)[0])
     if not by_month:
