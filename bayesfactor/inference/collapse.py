@@ -76,19 +76,23 @@ def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> Line
     identity = np.eye(size)
     if by_month:
         freedom = count - 1 - size
-        used = freedom > 0
-        gram, projection, square = gram[used], projection[used], square[used]
-        n_months = len(gram)
+        used = np.flatnonzero(freedom > 0)
+        n_months = len(used)
         if n_months < 3:
             return LinearSignal(np.zeros(size), 1.0)
-        steady = gram + 1e-8 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * identity
-        by_time = np.linalg.solve(steady, projection[..., None])[..., 0]
-        noise = np.maximum(square - np.sum(by_time * projection, axis=1), 1e-12) / freedom[used]
-        own = noise[:, None] * np.diagonal(np.linalg.inv(steady), axis1=1, axis2=2)
+        # Month by month: of a long panel with many characteristics the matrices are what takes memory.
+        by_time, own, noise = np.empty((n_months, size)), np.empty((n_months, size)), np.empty(n_months)
+        for i, t in enumerate(used):
+            inverse = np.linalg.inv(gram[t] + 1e-8 * np.trace(gram[t]) * identity)
+            by_time[i] = inverse @ projection[t]
+            noise[i] = max(square[t] - by_time[i] @ projection[t], 1e-12) / freedom[t]
+            own[i] = noise[i] * np.diagonal(inverse)
         spread = np.maximum(by_time.var(axis=0, ddof=1) - own.mean(axis=0), 0.0)
-        weight = np.linalg.inv(identity + gram * spread / noise[:, None, None])
-        precision = np.sum(weight @ gram / noise[:, None, None], axis=0)
-        target = np.sum(weight @ (projection / noise[:, None])[..., None], axis=0)[:, 0]
+        precision, target = np.zeros((size, size)), np.zeros(size)
+        for i, t in enumerate(used):
+            weight = np.linalg.inv(identity + gram[t] * spread / noise[i]) / noise[i]
+            precision += weight @ gram[t]
+            target += weight @ projection[t]
     else:
         precision, target = gram.sum(axis=0), projection.sum(axis=0)
         slopes = np.linalg.lstsq(precision, target, rcond=None)[0]

@@ -276,17 +276,21 @@ def _collapse(model: Any, window: Window, posterior: dict[str, np.ndarray]) -> V
 def _swept_once(window: Window) -> tuple[MonthSums, np.ndarray, np.ndarray]:
     """Sums of every month, and some rows (row, characteristic) with their months, evenly spaced over observed ones."""
     some = np.unique(np.linspace(0, window.n_observed.sum() - 1, COLLAPSE_ROWS).astype(int))
-    sums, rows, months = [], [], []
+    size = len(window.constant)
+    shapes = ((), (size, size), (size,), ())
+    sums = MonthSums(*(np.empty((len(window.times), *shape)) for shape in shapes))
+    rows, months = [], []
     first_row = first_month = 0
     for arrays in window.blocks():
-        sums.append(month_sums(arrays))
+        last_month = first_month + len(arrays.returns)
+        for whole, part in zip(sums, month_sums(arrays), strict=True):
+            whole[first_month:last_month] = part
         month, slot = np.nonzero(arrays.observed)
         here = some[(some >= first_row) & (some < first_row + len(month))] - first_row
         rows.append(arrays.characteristics[month[here], slot[here]])
         months.append(first_month + month[here])
-        first_row, first_month = first_row + len(month), first_month + len(arrays.returns)
-    joined = MonthSums(*(np.concatenate(parts) for parts in zip(*sums, strict=True)))
-    return joined, np.concatenate(rows), np.concatenate(months)
+        first_row, first_month = first_row + len(month), last_month
+    return sums, np.concatenate(rows), np.concatenate(months)
 
 
 def _check_content(window: Window) -> None:

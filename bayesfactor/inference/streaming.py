@@ -18,7 +18,7 @@ from bayesfactor.models.training import MonthRows, TrainingData, noise_centring
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.panel.store import PanelStore
 
-BLOCK_BYTES = 16 * 2**20  # of characteristics that are read at once where a whole store is swept
+BLOCK_BYTES = 4 * 2**20  # of characteristics that are read at once where a whole store is swept
 
 
 @dataclass(frozen=True)
