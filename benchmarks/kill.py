@@ -29,8 +29,8 @@ from benchmarks.record import ROOT, line, provenance, use_compilation_cache
 PAGE = ROOT / "docs" / "reliability.md"
 HEAD = """# Reliability: what was killed and spoiled, and what came of it
 
-A row is added by every run of `python -m benchmarks.kill`. A resumed run counts as identical when every draw, statistic
-and diagnosed function has the same bits as in the run that was left alone.
+A row is added by every run of `python -m benchmarks.kill` and of `python -m benchmarks.stream`. A resumed run counts as
+identical when every draw, statistic and diagnosed function has the same bits as in the run that was left alone.
 
 | what was done | what came of it | when, with what |
 | --- | --- | --- |

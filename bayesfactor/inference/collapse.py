@@ -31,7 +31,34 @@ class LinearSignal(NamedTuple):
     p_value: float
 
 
-def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> LinearSignal:
+class MonthSums(NamedTuple):
+    """Sums over the observed stocks of each month, the averages of the month taken out.
+
+    Attributes
+    ----------
+    n_stocks : (month,) observed stocks, at least 1.
+    gram : (month, characteristic, characteristic) ``Z'Z``.
+    projection : (month, characteristic) ``Z'r``.
+    square : (month,) ``r'r``.
+    """
+
+    n_stocks: Array
+    gram: Array
+    projection: Array
+    square: Array
+
+
+def month_sums(arrays: PanelArrays) -> MonthSums:
+    """All that `linear_signal` needs of some months."""
+    z = np.where(arrays.observed[..., None], np.asarray(arrays.characteristics, float), 0.0)
+    r = np.where(arrays.observed, np.asarray(arrays.returns, float), 0.0)
+    count = np.maximum(arrays.observed.sum(axis=1), 1)
+    z = np.where(arrays.observed[..., None], z - (z.sum(axis=1) / count[:, None])[:, None], 0.0)
+    r = np.where(arrays.observed, r - (r.sum(axis=1) / count)[:, None], 0.0)
+    return MonthSums(count, np.swapaxes(z, 1, 2) @ z, np.einsum("tnk,tn->tk", z, r), np.sum(r**2, axis=1))
+
+
+def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> LinearSignal:
     """Average slopes of the linear model, the average stock of each month taken out.
 
     Months are weighted by ``(S + s_t^2 (Z'Z)^-1)^-1`` with ``S`` the diagonal variance of slopes over months, which
@@ -40,38 +67,37 @@ def linear_signal(arrays: PanelArrays, prior_sd: float, *, by_month: bool) -> Li
 
     Parameters
     ----------
-    arrays : training panel.
+    months : all of the training panel.
     prior_sd : of an average slope, decimal per period; infinite for none.
     by_month : whether slopes vary by month.
     """
-    z = np.where(arrays.observed[..., None], np.asarray(arrays.characteristics, float), 0.0)
-    r = np.where(arrays.observed, np.asarray(arrays.returns, float), 0.0)
-    count = np.maximum(arrays.observed.sum(axis=1), 1)
-    z = np.where(arrays.observed[..., None], z - (z.sum(axis=1) / count[:, None])[:, None], 0.0)
-    r = np.where(arrays.observed, r - (r.sum(axis=1) / count)[:, None], 0.0)
-    gram, projection = np.swapaxes(z, 1, 2) @ z, np.einsum("tnk,tn->tk", z, r)
+    count, gram, projection, square = months
     n_months, size = projection.shape
     identity = np.eye(size)
     if by_month:
         freedom = count - 1 - size
-        used = freedom > 0
-        gram, projection, square = gram[used], projection[used], np.sum(r[used] ** 2, axis=1)
-        n_months = len(gram)
+        used = np.flatnonzero(freedom > 0)
+        n_months = len(used)
         if n_months < 3:
             return LinearSignal(np.zeros(size), 1.0)
-        steady = gram + 1e-8 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * identity
-        by_time = np.linalg.solve(steady, projection[..., None])[..., 0]
-        noise = np.maximum(square - np.sum(by_time * projection, axis=1), 1e-12) / freedom[used]
-        own = noise[:, None] * np.diagonal(np.linalg.inv(steady), axis1=1, axis2=2)
+        # Month by month: of a long panel with many characteristics the matrices are what takes memory.
+        by_time, own, noise = np.empty((n_months, size)), np.empty((n_months, size)), np.empty(n_months)
+        for i, t in enumerate(used):
+            inverse = np.linalg.inv(gram[t] + 1e-8 * np.trace(gram[t]) * identity)
+            by_time[i] = inverse @ projection[t]
+            noise[i] = max(square[t] - by_time[i] @ projection[t], 1e-12) / freedom[t]
+            own[i] = noise[i] * np.diagonal(inverse)
         spread = np.maximum(by_time.var(axis=0, ddof=1) - own.mean(axis=0), 0.0)
-        weight = np.linalg.inv(identity + gram * spread / noise[:, None, None])
-        precision = np.sum(weight @ gram / noise[:, None, None], axis=0)
-        target = np.sum(weight @ (projection / noise[:, None])[..., None], axis=0)[:, 0]
+        precision, target = np.zeros((size, size)), np.zeros(size)
+        for i, t in enumerate(used):
+            weight = np.linalg.inv(identity + gram[t] * spread / noise[i]) / noise[i]
+            precision += weight @ gram[t]
+            target += weight @ projection[t]
     else:
         precision, target = gram.sum(axis=0), projection.sum(axis=0)
         slopes = np.linalg.lstsq(precision, target, rcond=None)[0]
         rows = count.sum() - n_months - size
-        noise_level = max(np.sum(r**2) - slopes @ target, 1e-12) / max(rows, 1)
+        noise_level = max(np.sum(square) - slopes @ target, 1e-12) / max(rows, 1)
         precision, target = precision / noise_level, target / noise_level
     wald = float(target @ np.linalg.lstsq(precision, target, rcond=None)[0])
     if not by_month:

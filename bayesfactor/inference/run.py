@@ -24,14 +24,16 @@ from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import AlignmentError, ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
 from bayesfactor.inference.checkpoint import Checkpoint, identity
-from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, share_kept
+from bayesfactor.inference.collapse import CLEAR, KEPT, MonthSums, linear_signal, month_sums, share_kept
 from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, finite, of_guide, verdict, worst
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
-from bayesfactor.inference.variational import redrawn, run_svi
+from bayesfactor.inference.streaming import StoredMonths, Window, cast, window_of
+from bayesfactor.inference.variational import Stream, redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
 from bayesfactor.panel import Panel, PanelArrays
+from bayesfactor.panel.store import PanelStore
 
 N_PROBES = 16
 COLLAPSE_ROWS, COLLAPSE_DRAWS = 5_000, 200  # of the training panel and of the posterior
@@ -41,7 +43,7 @@ Report = Callable[[int, int], None]
 
 def fit(
     model: Any,
-    panel: Panel,
+    panel: Panel | PanelStore,
     inference: Inference,
     *,
     seed: int = 0,
@@ -54,7 +56,9 @@ def fit(
     Parameters
     ----------
     model : a model of `bayesfactor.models`, or your own (see the page on writing one).
-    panel : prepared `Panel`; months without any observed return (the live forecast) are left out.
+    panel : prepared `Panel`, or a `PanelStore` that need not fit in memory (`open_panel`): a linear model with normal
+        noise takes any `inference`, others `SVI` with `batch`. Months without any observed return (the live forecast)
+        are left out.
     inference : `NUTS`, `SVI` or `Exact`.
     seed : fixes every draw: the same call gives the same bits on the same machine and versions.
     strict : raise `ConvergenceError` when the status is not "ok", rather than warn.
@@ -75,21 +79,23 @@ def fit(
     DataError
         When the panel is not prepared, has too few observed months, a continuous characteristic that is the same for
         every observed stock of every month, or returns that do not differ, or does not suit the model. When the
-        checkpoint is of another run; the message names what differs.
+        checkpoint is of another run; the message names what differs. When the model would need all of a store in
+        memory.
     CorruptResultError
         When the checkpoint is truncated, changed by as much as one bit, or not a checkpoint.
     ConvergenceError
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_integer("seed", seed)
-    given = _prepared(model, panel, inference)
+    given = _prepared(model, panel, inference, seed)
     resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
 
     def draw(tell: Report) -> Draws:
         if isinstance(inference, NUTS):
             return run_nuts(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
         if isinstance(inference, SVI):
-            return run_svi(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+            key = jax.random.key(seed)
+            return run_svi(model, given.data, inference, key, tell, checkpoint=resume, stream=given.stream)
         return _run_exact(model, given.data, inference, seed)
 
     result = _computed(model, given, inference, draw, seed, progress, resume)
@@ -101,13 +107,13 @@ def fit(
     return result
 
 
-def redraw(fit: Fit, panel: Panel, *, draws: int | None = None, seed: int = 0) -> Fit:
+def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, seed: int = 0) -> Fit:
     """The same posterior with fresh draws from the guide that a variational fit keeps.
 
     Parameters
     ----------
     fit : made by `SVI`, perhaps loaded from a file.
-    panel : the panel it was trained on: parameters that were integrated out are drawn given its returns.
+    panel : the panel or store it was trained on: parameters that were integrated out are drawn given its returns.
     draws : of each restart; as many as before if None.
     seed : the same seed gives the same draws.
 
@@ -128,18 +134,19 @@ def redraw(fit: Fit, panel: Panel, *, draws: int | None = None, seed: int = 0) -
             "with more draws."
         )
     inference = fit.inference if draws is None else replace(fit.inference, draws=draws)
-    given = _prepared(fit.model, panel, inference)
-    if given.panel.fingerprint != fit.panel_fingerprint:
+    seed = as_integer("seed", seed)
+    given = _prepared(fit.model, panel, inference, seed)
+    found = given.window.panel.fingerprint
+    if found != fit.panel_fingerprint:
         raise AlignmentError(
             "fresh draws need the panel that the fit was trained on: this one's content differs (fingerprint "
-            f"{given.panel.fingerprint[:12]}, the fit's is {fit.panel_fingerprint[:12]}). Usually the whole panel was "
+            f"{found[:12]}, the fit's is {fit.panel_fingerprint[:12]}). Usually the whole panel was "
             "given in place of its training part."
         )
     guide = {str(name): np.asarray(value) for name, value in fit.tree["guide"].data_vars.items()}
-    seed = as_integer("seed", seed)
 
     def draw(tell: Report) -> Draws:
-        return redrawn(fit.model, given.data, inference, guide, jax.random.key(seed))
+        return redrawn(fit.model, given.data, inference, guide, jax.random.key(seed), given.stream)
 
     return _computed(fit.model, given, inference, draw, seed, False, None)
 
@@ -147,21 +154,41 @@ def redraw(fit: Fit, panel: Panel, *, draws: int | None = None, seed: int = 0) -
 class _Given(NamedTuple):
     """What a run starts from."""
 
-    panel: Panel
-    arrays: PanelArrays
+    window: Window
     data: Any
     double: bool
+    stream: Stream | None
 
 
-def _prepared(model: Any, panel: Panel, inference: Inference) -> _Given:
+def _prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: int) -> _Given:
     """The months to learn from, checked, as the program takes them."""
-    panel = _usable(panel)
-    arrays = panel.arrays()
-    _check_content(panel, arrays)
-    model.check(arrays, panel.times)
+    window = window_of(panel)
+    _check_content(window)
+    model.check(window.n_observed, len(panel.characteristics), window.times)
+    if isinstance(panel, PanelStore):
+        return _streamed(StoredMonths(model, panel), window, inference, seed)
+    (arrays,) = window.blocks()
     data = model.data(arrays)
     double = _double(inference, reduced=not _holds_stocks(data, arrays))
-    return _Given(panel, arrays, jax.tree.map(lambda leaf: _cast(leaf, double), data), double)
+    return _Given(window, cast(data, double), double, None)
+
+
+def _streamed(months: StoredMonths, window: Window, inference: Inference, seed: int) -> _Given:
+    """From a store: sums over stocks of all months where the model needs no more, otherwise a few months a step."""
+    double = _double(inference, reduced=not months.holds_stocks)
+    if not months.holds_stocks:
+        return _Given(window, cast(months.reduced(), double), double, None)
+    if not isinstance(inference, SVI):
+        raise DataError(
+            f"{type(inference).__name__} needs every stock of the window in memory with this model: give it "
+            "store.load(time=...), or stream the months with SVI(batch=...)"
+        )
+    if inference.batch is None:
+        raise DataError(
+            "to learn from a store SVI must be told how many months to read a step: give batch, such as SVI(batch=8)"
+        )
+    stream = months.stream(inference.batch, seed, double)
+    return _Given(window, next(iter(stream.batches(0, 1))), double, stream)
 
 
 def _computed(
@@ -181,9 +208,9 @@ def _computed(
     def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
         with jax.enable_x64(given.double):
             draws = draw(_remember(state))
-            probes = _probe_rows(given.arrays)
+            probes = _probe_rows(given.window)
             functions = _functions(model, draws.posterior, probes)
-            lost = None if draws.guide is None else _collapse(model, given.arrays, draws.posterior)
+            lost = None if draws.guide is None else _collapse(model, given.window, draws.posterior)
         return draws, functions, probes, lost
 
     with bar:
@@ -200,7 +227,7 @@ def _computed(
             raise KeyboardInterrupt(resume.told) from None
     if "lp" in draws.statistics:
         functions["log_density"] = draws.statistics["lp"]
-    tree = _tree(model, given.panel, draws, functions, probes)
+    tree = _tree(model, given.window, draws, functions, probes)
     diagnosed = tree["functions"].to_dataset()
     if isinstance(inference, Exact):
         # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.
@@ -216,20 +243,18 @@ def _computed(
         tree=tree,
         status=outcome.status,
         reasons=outcome.reasons,
-        provenance=_provenance(given.panel, seed, given.double, time.perf_counter() - began),
+        provenance=_provenance(given.window, seed, given.double, time.perf_counter() - began),
     )
 
 
-def _collapse(model: Any, arrays: PanelArrays, posterior: dict[str, np.ndarray]) -> Verdict:
+def _collapse(model: Any, window: Window, posterior: dict[str, np.ndarray]) -> Verdict:
     """Status "failed" when the posterior has lost a signal that the linear model sees clearly."""
     by_month = getattr(model, "pooling", "partial") == "partial"
-    months = 12.0 / float(arrays.periods_per_year)
-    signal = linear_signal(arrays, months * getattr(model, "slope_sd", np.inf), by_month=by_month)
+    months = 12.0 / window.panel.periods_per_year
+    sums, rows, month = _swept_once(window)
+    signal = linear_signal(sums, months * getattr(model, "slope_sd", np.inf), by_month=by_month)
     if signal.p_value > CLEAR:
         return Verdict("ok", ())
-    month, slot = np.nonzero(arrays.observed)
-    some = np.unique(np.linspace(0, len(month) - 1, COLLAPSE_ROWS).astype(int))
-    month, rows = month[some], np.asarray(arrays.characteristics)[month[some], slot[some]]
     thinned = {}
     for name, value in posterior.items():
         flat = value.reshape(-1, *value.shape[2:])
@@ -248,37 +273,39 @@ def _collapse(model: Any, arrays: PanelArrays, posterior: dict[str, np.ndarray])
     )
 
 
-def _usable(panel: Panel) -> Panel:
-    """The months with observed returns of a prepared panel."""
-    if not panel.prepared:
-        raise DataError(
-            "a model needs prepared characteristics, these are raw: call panel.rank_normalise() (or .standardise()) "
-            "before fit"
-        )
-    observed = (panel.data["observed"] & panel.data["in_universe"]).any("asset").values
-    if observed.sum() < 2:
-        raise DataError(
-            f"a fit needs at least 2 periods with observed returns, this panel has {int(observed.sum())} "
-            f"of {observed.size}"
-        )
-    return panel if observed.all() else panel.sel(time=panel.times[observed])
+def _swept_once(window: Window) -> tuple[MonthSums, np.ndarray, np.ndarray]:
+    """Sums of every month, and some rows (row, characteristic) with their months, evenly spaced over observed ones."""
+    some = np.unique(np.linspace(0, window.n_observed.sum() - 1, COLLAPSE_ROWS).astype(int))
+    size = len(window.constant)
+    shapes = ((), (size, size), (size,), ())
+    sums = MonthSums(*(np.empty((len(window.times), *shape)) for shape in shapes))
+    rows, months = [], []
+    first_row = first_month = 0
+    for arrays in window.blocks():
+        last_month = first_month + len(arrays.returns)
+        for whole, part in zip(sums, month_sums(arrays), strict=True):
+            whole[first_month:last_month] = part
+        month, slot = np.nonzero(arrays.observed)
+        here = some[(some >= first_row) & (some < first_row + len(month))] - first_row
+        rows.append(arrays.characteristics[month[here], slot[here]])
+        months.append(first_month + month[here])
+        first_row, first_month = first_row + len(month), last_month
+    return sums, np.concatenate(rows), np.concatenate(months)
 
 
-def _check_content(panel: Panel, arrays: PanelArrays) -> None:
+def _check_content(window: Window) -> None:
     """Refuse data from which nothing can be learnt: the posterior would be the prior, and look like a result."""
-    if not arrays.return_scale > 0:
+    if not window.return_scale > 0:
         raise DataError(
             "returns must differ between the stocks of a period: in the typical period of this panel they do not, or "
             "there are fewer than two."
         )
-    rows = arrays.characteristics[arrays.observed]
-    constant = [name for name, fixed in zip(panel.characteristics, np.ptp(rows, axis=0) == 0, strict=True) if fixed]
-    indicators = {str(name) for name in panel.data.characteristic.values[panel.data.kind.values == "indicator"]}
-    unusable = [name for name in constant if name not in indicators]
+    names = np.array(window.panel.characteristics)
+    constant, unusable = (names[which].tolist() for which in (window.constant, window.constant & ~window.indicator))
     if unusable:
         raise DataError(
             f"a characteristic must differ between observed stocks: {first_three(unusable)} is the same in all "
-            f"{len(arrays.returns)} periods of the training window. Usually its data begin later: drop it with "
+            f"{len(window.times)} periods of the training window. Usually its data begin later: drop it with "
             "panel.sel(characteristic=[...]), or begin the window later."
         )
     if constant:
@@ -303,14 +330,9 @@ def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inferenc
     if isinstance(inference, Exact):
         raise DataError("checkpoint= is for long runs and Exact() is none: leave it out, and save the fit")
     precision = "float64" if given.double else "float32"
-    same = identity(model, inference, seed=seed, panel=given.panel.fingerprint, precision=precision)
+    same = identity(model, inference, seed=seed, panel=given.window.panel.fingerprint, precision=precision)
     unit = "steps" if isinstance(inference, SVI) else "draws per chain (warm-up included)"
     return Checkpoint(path, same, unit=unit)
-
-
-def _cast(leaf: Any, double: bool) -> np.ndarray:
-    leaf = np.asarray(leaf)
-    return leaf.astype(np.float64 if double else np.float32) if leaf.dtype.kind == "f" else leaf
 
 
 def _run_exact(model: Any, data: Any, settings: Exact, seed: int) -> Draws:
@@ -331,10 +353,13 @@ def _run_exact(model: Any, data: Any, settings: Exact, seed: int) -> Draws:
     return Draws(posterior, {})
 
 
-def _probe_rows(arrays: PanelArrays) -> np.ndarray:
+def _probe_rows(window: Window) -> np.ndarray:
     """Rows (probe, characteristic) of the training panel, evenly spaced over its stock-months."""
-    rows = np.asarray(arrays.characteristics)[np.asarray(arrays.in_universe)]
-    return rows[np.linspace(0, len(rows) - 1, N_PROBES).astype(int)]
+    ends = np.cumsum(window.sizes)
+    rows = np.linspace(0, ends[-1] - 1, N_PROBES).astype(int)
+    months = np.searchsorted(ends, rows, side="right")
+    slots = rows - (ends - window.sizes)[months]
+    return np.stack([window.characteristics(month)[slot] for month, slot in zip(months, slots, strict=True)])
 
 
 def _functions(model: Any, posterior: dict[str, np.ndarray], probes: np.ndarray) -> dict[str, np.ndarray]:
@@ -347,11 +372,14 @@ def _functions(model: Any, posterior: dict[str, np.ndarray], probes: np.ndarray)
     return {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in computed.items()}
 
 
-def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarray], probes: np.ndarray) -> xr.DataTree:
-    features = model.feature_names(panel.characteristics)
+def _tree(
+    model: Any, window: Window, draws: Draws, functions: dict[str, np.ndarray], probes: np.ndarray
+) -> xr.DataTree:
+    characteristics = window.panel.characteristics
+    features = model.feature_names(characteristics)
     coords = {
-        "time": panel.times.values,
-        "characteristic": list(panel.characteristics),
+        "time": window.times.values,
+        "characteristic": list(characteristics),
         "feature": features,
         "feature_2": features,
         "probe": np.arange(len(probes)),
@@ -396,8 +424,8 @@ def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
     return xr.Dataset(variables, coords={"chain": np.arange(len(guide["loc"]))})
 
 
-def _provenance(panel: Panel, seed: int, double: bool, seconds: float) -> dict[str, Any]:
-    device = jax.devices()[0]
+def _provenance(window: Window, seed: int, double: bool, seconds: float) -> dict[str, Any]:
+    device, panel = jax.devices()[0], window.panel
     return {
         "seed": seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -412,7 +440,7 @@ def _provenance(panel: Panel, seed: int, double: bool, seconds: float) -> dict[s
         "frequency": panel.frequency,
         "periods_per_year": panel.periods_per_year,
         "preparation": panel.preparation,
-        "n_observed": int((panel.data["observed"] & panel.data["in_universe"]).sum()),
+        "n_observed": int(window.n_observed.sum()),
     }
 
 

@@ -27,7 +27,7 @@ from bayesfactor.inference.sampling import COMPILER, Draws
 from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
 
-CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress; a streamed chunk's months are in memory
+CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress
 RATES = (1.0, 0.2)  # of the learning rate, one after the other
 LOOK_BACK, LOOK_BACK_BATCH = 100, 300  # steps that are compared with as many before them
 SHARE_DONE = 0.95  # of the fits that must have stopped gaining, where there are many
@@ -117,12 +117,21 @@ def _cached_programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Progr
     return _programs(model, settings, plan, many)
 
 
+def _log_joint(program: Any, vector: Array, data: Any) -> Array:
+    return -space.potential(program, data, space.unflatten(vector, space.layout(program, data)))
+
+
+def negative_elbo(program: Any, guide: Any, normals: Array, data: Any) -> Array:
+    """What is minimised, at given normals (particle, normal), nats."""
+    values = jax.vmap(lambda normals: _log_joint(program, guides.at(guide, normals), data))(normals)
+    return -jnp.mean(values) - guides.entropy(guide)
+
+
 def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
     program = model.collapsed if plan.collapsed else model
     optimiser = optax.chain(optax.zero_nans(), optax.scale_by_adam(b2=0.99))
 
-    def log_joint(vector: Array, data: Any) -> Array:
-        return -space.potential(program, data, space.unflatten(vector, space.layout(program, data)))
+    log_joint = partial(_log_joint, program)
 
     def start(rng_key: Array, data: Any) -> tuple[State, Array]:
         place_key, run_key = jax.random.split(rng_key)
@@ -130,10 +139,6 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
         guide = guides.initial(plan.kind, space.flatten(point), START_SCALE, settings.rank)
         zero = jnp.zeros((), jnp.int32)
         return State(guide, optimiser.init(guide), guide, zero, zero, run_key), usable
-
-    def negative_elbo(guide: Any, normals: Array, data: Any) -> Array:
-        values = jax.vmap(lambda normals: log_joint(guides.at(guide, normals), data))(normals)
-        return -jnp.mean(values) - guides.entropy(guide)
 
     def advance(state: State, data: Any, rate: Array, averaging: Array, length: int) -> tuple[State, Array]:
         def step(state: State, streamed: Any) -> tuple[State, Array]:
@@ -144,7 +149,9 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
                 shown = data.batch(jax.random.choice(batch_key, n_time, (settings.batch,), replace=False))
             dtype = state.guide["loc"].dtype
             half = jax.random.normal(normal_key, (settings.particles // 2, guides.n_normals(state.guide)), dtype)
-            value, slope = jax.value_and_grad(negative_elbo)(state.guide, jnp.concatenate([half, -half]), shown)
+            value, slope = jax.value_and_grad(partial(negative_elbo, program))(
+                state.guide, jnp.concatenate([half, -half]), shown
+            )
             update, moments = optimiser.update(slope, state.moments)
             guide = jax.tree.map(lambda old, move: old - rate.astype(old.dtype) * move, state.guide, update)
             n_averaged = jnp.where(averaging, state.n_averaged + 1, 0)
@@ -260,11 +267,15 @@ def run_svi(
     batches = iter(stream.batches(done, limit)) if stream is not None else None
     while (stage := next_stage(history, limit, settings)) is not None:
         length = min(chunk, limit - done)
-        shown = data if batches is None else _stacked([next(batches) for _ in range(length)])
         rate = jnp.asarray(settings.learning_rate * RATES[stage], jnp.float32)
-        state, losses = programs.advance(state, shown, rate, jnp.asarray(stage == len(RATES) - 1), length)
+        averaging = jnp.asarray(stage == len(RATES) - 1)
+        parts = []
+        for n_steps in (length,) if batches is None else (1,) * length:
+            shown = data if batches is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], next(batches))
+            state, losses = programs.advance(state, shown, rate, averaging, n_steps)
+            parts.append(np.asarray(losses, float))  # waits: otherwise batches would pile up in the device's queue
         history.stages.append(stage)
-        history.losses.append(np.asarray(losses, float))
+        history.losses.append(np.concatenate(parts, axis=-1))
         done += length
         if report is not None:
             report(done, limit)
@@ -356,10 +367,6 @@ def _keys(rng_key: Array, chains: int, many: bool) -> tuple[Array, Array]:
         return starts, draws
     keys = jax.vmap(split)(rng_key)
     return keys[:, 0], keys[:, 1]
-
-
-def _stacked(batches: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
 
 
 def _drawn(

@@ -185,8 +185,14 @@ class FundamentalFactorModel:
             return site.startswith(f"{NETWORK}.{NETWORK}.")
         return site.endswith(("_decentered", "_base", "_relative", "_flat", "_correlation", "_factor", "_excess"))
 
-    def check(self, arrays: PanelArrays, times: pd.DatetimeIndex) -> None:
+    def check(self, n_observed: np.ndarray, n_characteristics: int, times: pd.DatetimeIndex) -> None:
         """Refuse or warn of a panel whose months are too small for the model.
+
+        Parameters
+        ----------
+        n_observed : (time,) stocks with an observed return.
+        n_characteristics : of the panel.
+        times : of the months, for the message.
 
         Raises
         ------
@@ -195,11 +201,11 @@ class FundamentalFactorModel:
         """
         if self.pooling == "full":
             return
-        n_slopes = self._n_features(arrays.varies.shape[0])
-        small = np.flatnonzero(arrays.observed.sum(axis=1) < n_slopes)
+        n_slopes = self._n_features(n_characteristics)
+        small = np.flatnonzero(n_observed < n_slopes)
         if not small.size:
             return
-        share = small.size / len(arrays.observed)
+        share = small.size / len(n_observed)
         months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
         text = (
             f"every month must have at least as many observed stocks as the model has slopes ({n_slopes}): "

@@ -14,7 +14,7 @@ import re
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,7 +128,7 @@ class PanelStore:
     @cached_property
     def n_slots(self) -> int:
         """The largest universe of any month: the slots of `months`."""
-        return max(month["assets"] for month in self._months)
+        return int(self.sizes.max())
 
     @cached_property
     def moments(self) -> pd.DataFrame:
@@ -140,6 +140,16 @@ class PanelStore:
         table = pd.DataFrame(self._months, index=self.times)[columns].astype({"sum": float, "deviations": float})
         mean_square = table["sum"] ** 2 / table["count"].clip(lower=1)
         return table.assign(sum_of_squares=table["deviations"] + mean_square)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Assets in the universe of each month."""
+        return np.array([month["assets"] for month in self._months])
+
+    @cached_property
+    def with_returns(self) -> np.ndarray:
+        """Positions of the months with observed returns: those that a fit learns from."""
+        return np.flatnonzero(self.moments["count"].to_numpy() > 0)
 
     @property
     def return_scale(self) -> float:
@@ -167,8 +177,7 @@ class PanelStore:
         return hashlib.sha256(_dump(self._content)).hexdigest()
 
     def __repr__(self) -> str:
-        sizes = np.array([month["assets"] for month in self._months])
-        text = summary.text(self, sizes, self.moments["count"].to_numpy(), len(self._content["assets"]))
+        text = summary.text(self, self.sizes, self.moments["count"].to_numpy(), len(self._content["assets"]))
         return f"{text}\n  store            {self.path}, {self.dtype}"
 
     # Reading
@@ -220,7 +229,7 @@ class PanelStore:
         DataError
             When `size` is not between 1 and the number of months with returns, or seed or step is negative.
         """
-        candidates = np.flatnonzero(self.moments["count"].to_numpy() > 0)
+        candidates = self.with_returns
         if not 1 <= size <= candidates.size:
             raise DataError(
                 f"a minibatch must hold between 1 and {candidates.size} months, those with observed returns: "
@@ -232,7 +241,9 @@ class PanelStore:
         words = np.random.Philox(np.random.SeedSequence([seed, step])).random_raw(candidates.size)
         return candidates[np.argsort(words, kind="stable")[:size]]
 
-    def batches(self, seed: int, size: int, steps: Iterable[int]) -> Iterator[tuple[np.ndarray, PanelArrays]]:
+    def batches(
+        self, seed: int, size: int, steps: Iterable[int]
+    ) -> Generator[tuple[np.ndarray, PanelArrays], None, None]:
         """Minibatches of the given steps, `(positions_at(seed, step, size), months(...))`, read ahead by one thread.
 
         Parameters
@@ -251,6 +262,11 @@ class PanelStore:
             return positions, self.months(positions)
 
         return _ahead(read, steps)
+
+    def blocks(self, size: int) -> Generator[tuple[np.ndarray, PanelArrays], None, None]:
+        """All months with observed returns in order, `size` at a time (the last block may be shorter), read ahead."""
+        parts = (self.with_returns[start : start + size] for start in range(0, self.with_returns.size, size))
+        return _ahead(lambda positions: (positions, self.months(positions)), parts)
 
     def load(self, time: Any = None) -> Panel:
         """Read a window as an ordinary panel in memory, over the assets in its universe.
@@ -656,7 +672,7 @@ def _metadata_digest(folder: Path, names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _ahead(read: Callable[[In], Out], tasks: Iterable[In]) -> Iterator[Out]:
+def _ahead(read: Callable[[In], Out], tasks: Iterable[In]) -> Generator[Out, None, None]:
     """`map(read, tasks)`, with `AHEAD` results made beforehand by one thread."""
     tasks = iter(tasks)
     reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bayesfactor-panel-store")

@@ -54,14 +54,18 @@ def with_few_returns(months):
     return with_data(panel(), returns=returns).sel(time=slice(None, panel().times[22])).arrays()
 
 
+def check(model, arrays):
+    model.check(arrays.observed.sum(axis=1), arrays.varies.shape[0], panel().times)
+
+
 def test_a_month_with_fewer_stocks_than_slopes_warns_and_names_it():
     with pytest.warns(DataWarning, match=r"as the model has slopes \(4\).*have fewer: 2000-02-29 \(1 in all"):
-        LINEAR.check(with_few_returns(1), panel().times)
+        check(LINEAR, with_few_returns(1))
 
 
 def test_many_such_months_are_refused():
     with pytest.raises(DataError, match=r"9% of the months have fewer: 2000-02-29, 2000-03-31 \(2 in all"):
-        LINEAR.check(with_few_returns(2), panel().times)
+        check(LINEAR, with_few_returns(2))
 
 
 def test_exactly_as_many_stocks_as_slopes_will_do():
@@ -71,15 +75,15 @@ def test_exactly_as_many_stocks_as_slopes_will_do():
     for month in range(len(few)):
         few[month] = False
         few[month, np.flatnonzero(arrays.observed[month])[:4]] = True
-    LINEAR.check(arrays._replace(observed=few), panel().times)  # warnings are errors here
+    check(LINEAR, arrays._replace(observed=few))  # warnings are errors here
 
 
 def test_full_pooling_does_not_ask_for_large_months_and_networks_count_their_units():
     arrays = with_few_returns(2)
     with pytest.raises(DataError, match=r"slopes \(4\)"):
-        NETWORK.check(arrays, panel().times)
-    bf.FundamentalFactorModel(hidden=(2,)).check(arrays, panel().times)
-    bf.FundamentalFactorModel(hidden=(), pooling="full").check(arrays, panel().times)
+        check(NETWORK, arrays)
+    check(bf.FundamentalFactorModel(hidden=(2,)), arrays)
+    check(bf.FundamentalFactorModel(hidden=(), pooling="full"), arrays)
 
 
 @pytest.mark.parametrize(
