@@ -23,9 +23,18 @@ from arviz_base import from_dict
 from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import AlignmentError, ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
+from bayesfactor.inference.by_month import guide_outside, is_by_month, labelled_inside, month_keys, settings_by_month
 from bayesfactor.inference.checkpoint import Checkpoint, identity
 from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, share_kept
-from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, finite, of_guide, verdict, worst
+from bayesfactor.inference.diagnostics import (
+    Verdict,
+    diagnose_functions,
+    finite,
+    of_guide,
+    verdict,
+    verdict_by_month,
+    worst,
+)
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
@@ -82,14 +91,17 @@ def fit(
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_integer("seed", seed)
+    many = is_by_month(model)
+    inference = settings_by_month(inference) if many else inference
     given = _prepared(model, panel, inference)
+    key = month_keys(seed, given.panel.times) if many else jax.random.key(seed)
     resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
 
     def draw(tell: Report) -> Draws:
         if isinstance(inference, NUTS):
-            return run_nuts(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+            return run_nuts(model, given.data, inference, key, tell, many=many, checkpoint=resume)
         if isinstance(inference, SVI):
-            return run_svi(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+            return run_svi(model, given.data, inference, key, tell, many=many, checkpoint=resume)
         return _run_exact(model, given.data, inference, seed)
 
     result = _computed(model, given, inference, draw, seed, progress, resume)
@@ -137,9 +149,12 @@ def redraw(fit: Fit, panel: Panel, *, draws: int | None = None, seed: int = 0) -
         )
     guide = {str(name): np.asarray(value) for name, value in fit.tree["guide"].data_vars.items()}
     seed = as_integer("seed", seed)
+    many = is_by_month(fit.model)
+    guide = guide_outside(guide) if many else guide
+    key = month_keys(seed, given.panel.times) if many else jax.random.key(seed)
 
     def draw(tell: Report) -> Draws:
-        return redrawn(fit.model, given.data, inference, guide, jax.random.key(seed))
+        return redrawn(fit.model, given.data, inference, guide, key, many=many)
 
     return _computed(fit.model, given, inference, draw, seed, False, None)
 
@@ -155,7 +170,7 @@ class _Given(NamedTuple):
 
 def _prepared(model: Any, panel: Panel, inference: Inference) -> _Given:
     """The months to learn from, checked, as the program takes them."""
-    panel = _usable(panel)
+    panel = _usable(panel, 1 if is_by_month(model) else 2)
     arrays = panel.arrays()
     _check_content(panel, arrays)
     model.check(arrays, panel.times)
@@ -175,15 +190,17 @@ def _computed(
 ) -> Fit:
     """Draw under the watchdog, diagnose, label."""
     began = time.perf_counter()
+    many = is_by_month(model)
     bar, report = _progress(progress, "steps" if isinstance(inference, SVI) else "draws per chain")
     state = {"done": (0, 1)}
 
     def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
         with jax.enable_x64(given.double):
-            draws = draw(_remember(state))
+            draws = labelled_inside(draw(_remember(state))) if many else draw(_remember(state))
             probes = _probe_rows(given.arrays)
             functions = _functions(model, draws.posterior, probes)
-            lost = None if draws.guide is None else _collapse(model, given.arrays, draws.posterior)
+            # A month's own rows are all that its guide has seen: k-hat by month is its check.
+            lost = None if draws.guide is None or many else _collapse(model, given.arrays, draws.posterior)
         return draws, functions, probes, lost
 
     with bar:
@@ -207,7 +224,8 @@ def _computed(
         outcome = finite(diagnosed)
     else:
         statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
-        outcome = verdict(diagnose_functions(diagnosed), statistics)
+        judged = verdict_by_month if many else lambda functions, found: verdict(diagnose_functions(functions), found)
+        outcome = judged(diagnosed, statistics)
     if draws.guide is not None:
         outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
     return Fit(
@@ -248,7 +266,7 @@ def _collapse(model: Any, arrays: PanelArrays, posterior: dict[str, np.ndarray])
     )
 
 
-def _usable(panel: Panel) -> Panel:
+def _usable(panel: Panel, least: int) -> Panel:
     """The months with observed returns of a prepared panel."""
     if not panel.prepared:
         raise DataError(
@@ -256,9 +274,9 @@ def _usable(panel: Panel) -> Panel:
             "before fit"
         )
     observed = (panel.data["observed"] & panel.data["in_universe"]).any("asset").values
-    if observed.sum() < 2:
+    if observed.sum() < least:
         raise DataError(
-            f"a fit needs at least 2 periods with observed returns, this panel has {int(observed.sum())} "
+            f"a fit needs at least {least} periods with observed returns, this panel has {int(observed.sum())} "
             f"of {observed.size}"
         )
     return panel if observed.all() else panel.sel(time=panel.times[observed])
@@ -296,7 +314,9 @@ def _double(inference: Inference, *, reduced: bool) -> bool:
 
 def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     """Whether a program computes on every stock, not on sums over them."""
-    return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
+    n_months, n_slots = arrays.returns.shape
+    return any(shape[:2] == (n_months, n_slots) or shape[:3] == (n_months, 1, n_slots) for shape in shapes)
 
 
 def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inference, seed: int) -> Checkpoint:
@@ -362,15 +382,19 @@ def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarra
         "sensitivity": ["probe", "characteristic"],
         "common_sd": ["probe"],
     }
+    posterior = {name: value for name, value in draws.posterior.items() if not model.is_internal(name)}
+    if is_by_month(model):
+        dims["sensitivity"] = ["characteristic"]
+        dims = {name: ["time", *dims.get(name, [])] for name in (*posterior, *functions, *draws.statistics)}
     groups = {
-        "posterior": {name: value for name, value in draws.posterior.items() if not model.is_internal(name)},
+        "posterior": posterior,
         "functions": functions,
     }
     if draws.statistics:
         groups["sample_stats"] = draws.statistics
     tree = from_dict(groups, coords=coords, dims=dims)
     if draws.guide is not None:
-        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide))
+        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide, panel.times.values if is_by_month(model) else None))
     tree["constant_data"] = xr.DataTree(
         xr.Dataset(
             {"probe_characteristics": (("probe", "characteristic"), probes)},
@@ -380,7 +404,7 @@ def _tree(model: Any, panel: Panel, draws: Draws, functions: dict[str, np.ndarra
     return tree
 
 
-def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
+def _guide_dataset(guide: dict[str, np.ndarray], times: np.ndarray | None) -> xr.Dataset:
     """Parameters and diagnostics of the guide, restarts as chains."""
     dims = {
         "loc": ["parameter"],
@@ -392,8 +416,10 @@ def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
         "khat": [],
         "acceptance": [],
     }
-    variables = {name: (["chain", *dims[name]], value) for name, value in guide.items()}
-    return xr.Dataset(variables, coords={"chain": np.arange(len(guide["loc"]))})
+    leading = ["chain"] if times is None else ["chain", "time"]
+    variables = {name: ([*leading, *dims[name]], value) for name, value in guide.items()}
+    coords: dict[str, Any] = {"chain": np.arange(len(guide["loc"]))}
+    return xr.Dataset(variables, coords=coords if times is None else coords | {"time": times})
 
 
 def _provenance(panel: Panel, seed: int, double: bool, seconds: float) -> dict[str, Any]:
