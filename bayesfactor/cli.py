@@ -285,6 +285,7 @@ class Pooling(StrEnum):
 
     partial = "partial"
     full = "full"
+    none = "none"
 
 
 class Noise(StrEnum):

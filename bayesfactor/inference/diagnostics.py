@@ -9,6 +9,8 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesfactor.errors import first_three
+
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400
 BFMI_LIMIT = 0.3
@@ -17,6 +19,7 @@ KHAT_LIMIT = 0.7
 RHAT_FAILED = 1.1
 ESS_FAILED = 50
 DIVERGENCES_FAILED = 0.05
+MONTHS_ALLOWED = 0.05  # share of fits month by month that may miss a limit
 
 
 class Verdict(NamedTuple):
@@ -49,12 +52,8 @@ def diagnose_functions(functions: xr.Dataset) -> pd.DataFrame:
     for name, variable in functions.data_vars.items():
         values = np.asarray(variable.transpose("chain", "draw", ...), dtype=float)
         values = values.reshape(*values.shape[:2], -1)
-        values = np.where(np.isfinite(values), values, np.nan)  # ranks would hide an infinite draw
-        axes = {"chain_axis": 0, "draw_axis": 1}
-        rhat = array_stats.rhat(values, **axes)
-        bulk = array_stats.ess(values, method="bulk", **axes)
-        tail = array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
         # np.max and np.min keep NaN: a diagnostic that cannot be computed must not look like a pass.
+        rhat, bulk, tail = _diagnostics(values)
         rows[str(name)] = {
             "rhat": np.max(rhat),
             "ess_bulk": np.min(bulk),
@@ -62,6 +61,15 @@ def diagnose_functions(functions: xr.Dataset) -> pd.DataFrame:
             "n_elements": values.shape[-1],
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _diagnostics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R-hat, bulk and tail ESS (element,) of values (chain, draw, element)."""
+    values = np.where(np.isfinite(values), values, np.nan)  # ranks would hide an infinite draw
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    rhat = array_stats.rhat(values, **axes)
+    bulk = array_stats.ess(values, method="bulk", **axes)
+    return rhat, bulk, array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
 
 
 def finite(functions: xr.Dataset) -> Verdict:
@@ -114,11 +122,98 @@ def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
     return Verdict(status, (*failed, *warn))
 
 
-def of_guide(khat: np.ndarray) -> Verdict:
-    """Verdict on a guide from the Pareto k-hat of its importance ratios, one a restart; NaN fails."""
+def diagnose_months(functions: xr.Dataset) -> pd.DataFrame:
+    """The worst R-hat and effective sample sizes of every month's functions, where each month is a fit of its own.
+
+    Parameters
+    ----------
+    functions : variables over (chain, draw, time, ...).
+
+    Returns
+    -------
+    DataFrame by `time`: rhat (largest), ess_bulk and ess_tail (smallest), NaN where any cannot be computed.
+    """
+    found = []
+    for variable in functions.data_vars.values():
+        values = np.asarray(variable.transpose("chain", "draw", "time", ...), dtype=float)
+        shape = values.shape
+        parts = _diagnostics(values.reshape(*shape[:2], -1))
+        found.append([np.asarray(part).reshape(shape[2], -1) for part in parts])
+    rhat, bulk, tail = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    worst_of = {"rhat": rhat.max(axis=1), "ess_bulk": bulk.min(axis=1), "ess_tail": tail.min(axis=1)}
+    return pd.DataFrame(worst_of, index=functions.indexes["time"])
+
+
+def verdict_by_month(functions: xr.Dataset, statistics: xr.Dataset | None) -> Verdict:
+    """Status and reasons of hundreds of fits, one a month, by the share of months that do not hold.
+
+    A month holds by the rule of `verdict`, and is hopeless by it. The fit is "ok" when at most 5% of the months do not
+    hold and none is hopeless; "failed" when more than 5% are hopeless or a diagnostic of any month is NaN; "warn"
+    otherwise. The extreme of thousands of diagnostics would condemn any fit, however good.
+
+    Parameters
+    ----------
+    functions : variables over (chain, draw, time, ...).
+    statistics : of NUTS, over (chain, draw, time).
+    """
+    table = diagnose_months(functions)
+    values = {
+        f"an R-hat that is not below {RHAT_LIMIT}": (table["rhat"], table["rhat"] < RHAT_LIMIT, RHAT_FAILED),
+        f"a bulk effective sample size below {ESS_LIMIT}": (
+            -table["ess_bulk"], table["ess_bulk"] >= ESS_LIMIT, -ESS_FAILED,
+        ),
+        f"a tail effective sample size below {ESS_LIMIT}": (
+            -table["ess_tail"], table["ess_tail"] >= ESS_LIMIT, -ESS_FAILED,
+        ),
+    }  # fmt: skip
+    if statistics is not None:
+        diverging = statistics["diverging"].mean(["chain", "draw"]).to_series()
+        energy = np.asarray(statistics["energy"].transpose("time", "chain", "draw"), float)
+        bfmi = pd.Series([np.min(array_stats.bfmi(month)) for month in energy], index=table.index)
+        values["diverging draws"] = (diverging, diverging == 0, DIVERGENCES_FAILED)
+        values[f"an E-BFMI that is not above {BFMI_LIMIT}"] = (-bfmi, bfmi > BFMI_LIMIT, np.inf)
+    warn, failed = [], []
+    for what, (badness, holds, hopeless_beyond) in values.items():
+        unknown, hopeless = badness.isna(), badness > hopeless_beyond
+        weak = ~holds
+        if not weak.any():
+            continue
+        ranked = badness.where(~unknown, np.inf).sort_values(ascending=False, kind="stable").index
+        named = first_three(f"{time:%Y-%m-%d}" for time in ranked[: int(weak.sum())])
+        reason = f"{int(weak.sum())} of {len(table)} months have {what}"
+        if unknown.any():
+            reason += f", {int(unknown.sum())} one that cannot be computed"
+        if hopeless.any():
+            reason += f", {int(hopeless.sum())} hopelessly so"
+        reason += f"; the worst first: {named}"
+        if unknown.any() or hopeless.mean() > MONTHS_ALLOWED:
+            failed.append(reason)
+        elif hopeless.any() or weak.mean() > MONTHS_ALLOWED:
+            warn.append(reason)
+    return Verdict("failed" if failed else "warn" if warn else "ok", (*failed, *warn))
+
+
+def calibrated(khat: np.ndarray) -> bool:
+    """Whether a guide passes: every k-hat (chain,), or those of at least 95% of the months (chain, month)."""
     bad = ~(np.asarray(khat) < KHAT_LIMIT)
-    if not bad.any():
+    return not bad.any() if bad.ndim == 1 else bool(bad.any(axis=0).mean() <= MONTHS_ALLOWED)
+
+
+def of_guide(khat: np.ndarray) -> Verdict:
+    """Verdict on a guide from the Pareto k-hat of its importance ratios, one a restart; NaN fails.
+
+    With one a restart and month (chain, month), at most 5% of the months may be bad.
+    """
+    khat = np.asarray(khat)
+    if calibrated(khat):
         return Verdict("ok", ())
+    if khat.ndim == 2:
+        bad = ~(khat < KHAT_LIMIT).all(axis=0)
+        reason = (
+            f"{int(bad.sum())} of {bad.size} months have a k-hat of the guide that is not below {KHAT_LIMIT}: bands "
+            "are uncalibrated; publish those of NUTS"
+        )
+        return Verdict("failed" if np.isnan(khat).any(axis=0).mean() > MONTHS_ALLOWED else "warn", (reason,))
     largest = float(np.max(khat))  # keeps NaN
     reason = (
         f"k-hat of the guide is {largest:.2f} (must be below {KHAT_LIMIT}): its bands are uncalibrated; publish those "

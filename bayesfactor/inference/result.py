@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesfactor.inference.diagnostics import KHAT_LIMIT
+from bayesfactor.inference.diagnostics import calibrated
 from bayesfactor.inference.settings import Inference
 
 
@@ -83,7 +83,7 @@ class Fit:
     @property
     def uncalibrated(self) -> bool:
         """Whether the bands come from a guide that fails its check (Pareto k-hat of 0.7 or more): labelled so."""
-        return "guide" in self.tree and not bool((self.tree["guide"]["khat"] < KHAT_LIMIT).all())
+        return "guide" in self.tree and not calibrated(np.asarray(self.tree["guide"]["khat"]))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,7 +94,8 @@ class Fit:
     def summary(self, prob: float = 0.9) -> pd.DataFrame:
         """Posterior of what the model means, with its diagnostics.
 
-        Network weights are left out: they have no meaning one by one (see `sensitivities` and `interactions`).
+        Network weights are left out: they have no meaning one by one (see `sensitivities` and `interactions`). Where
+        every month is a fit of its own (``pooling="none"``), the quantities are averages over the months.
 
         Parameters
         ----------
@@ -104,11 +105,11 @@ class Fit:
         -------
         DataFrame by quantity: mean, sd, band, ess_bulk, ess_tail, r_hat, mcse; returns in decimal per period.
         """
-        functions = self.tree["functions"]
+        functions = self.tree["functions"].to_dataset()
         names = [name for name in functions.data_vars if name != "sensitivity"]
-        return arviz_stats.summary(
-            self.tree, group="functions", var_names=names, ci_prob=prob, ci_kind="eti", round_to="none"
-        )
+        functions = functions[names].mean("time") if "time" in functions.dims else functions[names]
+        tree = xr.DataTree.from_dict({"functions": functions})
+        return arviz_stats.summary(tree, group="functions", ci_prob=prob, ci_kind="eti", round_to="none")
 
     def save(self, path: str | Path) -> Path:
         """Write the fit to one netCDF file that ends with its own SHA-256; returns the path.

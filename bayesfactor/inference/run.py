@@ -23,9 +23,18 @@ from arviz_base import from_dict
 from bayesfactor.components import conjugate
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import AlignmentError, ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
+from bayesfactor.inference.by_month import guide_outside, is_by_month, labelled_inside, month_keys, settings_by_month
 from bayesfactor.inference.checkpoint import Checkpoint, identity
 from bayesfactor.inference.collapse import CLEAR, KEPT, MonthSums, linear_signal, month_sums, share_kept
-from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, finite, of_guide, verdict, worst
+from bayesfactor.inference.diagnostics import (
+    Verdict,
+    diagnose_functions,
+    finite,
+    of_guide,
+    verdict,
+    verdict_by_month,
+    worst,
+)
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
@@ -87,15 +96,17 @@ def fit(
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_integer("seed", seed)
+    many = is_by_month(model)
+    inference = settings_by_month(inference) if many else inference
     given = _prepared(model, panel, inference, seed)
+    key = month_keys(seed, given.window.times) if many else jax.random.key(seed)
     resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
 
     def draw(tell: Report) -> Draws:
         if isinstance(inference, NUTS):
-            return run_nuts(model, given.data, inference, jax.random.key(seed), tell, checkpoint=resume)
+            return run_nuts(model, given.data, inference, key, tell, many=many, checkpoint=resume)
         if isinstance(inference, SVI):
-            key = jax.random.key(seed)
-            return run_svi(model, given.data, inference, key, tell, checkpoint=resume, stream=given.stream)
+            return run_svi(model, given.data, inference, key, tell, many=many, checkpoint=resume, stream=given.stream)
         return _run_exact(model, given.data, inference, seed)
 
     result = _computed(model, given, inference, draw, seed, progress, resume)
@@ -144,9 +155,12 @@ def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, see
             "given in place of its training part."
         )
     guide = {str(name): np.asarray(value) for name, value in fit.tree["guide"].data_vars.items()}
+    many = is_by_month(fit.model)
+    guide = guide_outside(guide) if many else guide
+    key = month_keys(seed, given.window.times) if many else jax.random.key(seed)
 
     def draw(tell: Report) -> Draws:
-        return redrawn(fit.model, given.data, inference, guide, jax.random.key(seed), given.stream)
+        return redrawn(fit.model, given.data, inference, guide, key, given.stream, many=many)
 
     return _computed(fit.model, given, inference, draw, seed, False, None)
 
@@ -162,12 +176,19 @@ class _Given(NamedTuple):
 
 def _prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: int) -> _Given:
     """The months to learn from, checked, as the program takes them."""
-    window = window_of(panel)
+    window = window_of(panel, 1 if is_by_month(model) else 2)
     _check_content(window)
     model.check(window.n_observed, len(panel.characteristics), window.times)
     if isinstance(panel, PanelStore):
+        if is_by_month(model):
+            raise DataError(
+                "pooling='none' fits every month by itself, from memory: give it store.load(time=...), a window at a "
+                "time; no month's fit depends on another's"
+            )
         return _streamed(StoredMonths(model, panel), window, inference, seed)
     (arrays,) = window.blocks()
+    if is_by_month(model):
+        model.check_each_month(arrays, window.times)
     data = model.data(arrays)
     double = _double(inference, reduced=not _holds_stocks(data, arrays))
     return _Given(window, cast(data, double), double, None)
@@ -202,15 +223,17 @@ def _computed(
 ) -> Fit:
     """Draw under the watchdog, diagnose, label."""
     began = time.perf_counter()
+    many = is_by_month(model)
     bar, report = _progress(progress, "steps" if isinstance(inference, SVI) else "draws per chain")
     state = {"done": (0, 1)}
 
     def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
         with jax.enable_x64(given.double):
-            draws = draw(_remember(state))
+            draws = labelled_inside(draw(_remember(state))) if many else draw(_remember(state))
             probes = _probe_rows(given.window)
             functions = _functions(model, draws.posterior, probes)
-            lost = None if draws.guide is None else _collapse(model, given.window, draws.posterior)
+            # A month's own rows are all that its guide has seen: k-hat by month is its check.
+            lost = None if draws.guide is None or many else _collapse(model, given.window, draws.posterior)
         return draws, functions, probes, lost
 
     with bar:
@@ -234,7 +257,8 @@ def _computed(
         outcome = finite(diagnosed)
     else:
         statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
-        outcome = verdict(diagnose_functions(diagnosed), statistics)
+        judged = verdict_by_month if many else lambda functions, found: verdict(diagnose_functions(functions), found)
+        outcome = judged(diagnosed, statistics)
     if draws.guide is not None:
         outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
     return Fit(
@@ -323,7 +347,9 @@ def _double(inference: Inference, *, reduced: bool) -> bool:
 
 def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     """Whether a program computes on every stock, not on sums over them."""
-    return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
+    n_months, n_slots = arrays.returns.shape
+    return any(shape[:2] == (n_months, n_slots) or shape[:3] == (n_months, 1, n_slots) for shape in shapes)
 
 
 def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inference, seed: int) -> Checkpoint:
@@ -390,15 +416,19 @@ def _tree(
         "sensitivity": ["probe", "characteristic"],
         "common_sd": ["probe"],
     }
+    posterior = {name: value for name, value in draws.posterior.items() if not model.is_internal(name)}
+    if is_by_month(model):
+        dims["sensitivity"] = ["characteristic"]
+        dims = {name: ["time", *dims.get(name, [])] for name in (*posterior, *functions, *draws.statistics)}
     groups = {
-        "posterior": {name: value for name, value in draws.posterior.items() if not model.is_internal(name)},
+        "posterior": posterior,
         "functions": functions,
     }
     if draws.statistics:
         groups["sample_stats"] = draws.statistics
     tree = from_dict(groups, coords=coords, dims=dims)
     if draws.guide is not None:
-        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide))
+        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide, window.times.values if is_by_month(model) else None))
     tree["constant_data"] = xr.DataTree(
         xr.Dataset(
             {"probe_characteristics": (("probe", "characteristic"), probes)},
@@ -408,7 +438,7 @@ def _tree(
     return tree
 
 
-def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
+def _guide_dataset(guide: dict[str, np.ndarray], times: np.ndarray | None) -> xr.Dataset:
     """Parameters and diagnostics of the guide, restarts as chains."""
     dims = {
         "loc": ["parameter"],
@@ -420,8 +450,10 @@ def _guide_dataset(guide: dict[str, np.ndarray]) -> xr.Dataset:
         "khat": [],
         "acceptance": [],
     }
-    variables = {name: (["chain", *dims[name]], value) for name, value in guide.items()}
-    return xr.Dataset(variables, coords={"chain": np.arange(len(guide["loc"]))})
+    leading = ["chain"] if times is None else ["chain", "time"]
+    variables = {name: ([*leading, *dims[name]], value) for name, value in guide.items()}
+    coords: dict[str, Any] = {"chain": np.arange(len(guide["loc"]))}
+    return xr.Dataset(variables, coords=coords if times is None else coords | {"time": times})
 
 
 def _provenance(window: Window, seed: int, double: bool, seconds: float) -> dict[str, Any]:

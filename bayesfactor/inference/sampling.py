@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from numpyro.infer.hmc import hmc
 
+from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
 from bayesfactor.inference import space
 from bayesfactor.inference.checkpoint import Checkpoint
@@ -26,6 +27,7 @@ WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are
 # Half the time to compile; no slower to run, since the work is in library calls and simple loops.
 COMPILER = {"xla_llvm_disable_expensive_passes": True}
 CHUNK = 50  # draws between two looks at progress
+CPU_DATA_SETS, GPU_DATA_SETS = 16, 256  # side by side: bounds the memory that a gradient takes
 POINT = "unconstrained:"  # before the names of sites, where statistics stand beside them
 
 STATISTICS = {
@@ -115,7 +117,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
     def batched(function: Callable[..., Any]) -> Callable[..., Any]:
         chains = jax.vmap(function, in_axes=(0, None))
-        return jax.vmap(chains) if many else chains
+        return in_groups(chains, 2) if many else chains
 
     return Programs(
         start=jax.jit(batched(start), compiler_options=COMPILER),
@@ -127,6 +129,17 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         ),
         constrain=jax.jit(batched(constrain), compiler_options=COMPILER),
     )
+
+
+def in_groups(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
+    """`function` over data sets, so many at once; its first arguments are each data set's own, the others shared."""
+    at_once = CPU_DATA_SETS if jax.default_backend() == "cpu" else GPU_DATA_SETS
+
+    def mapped(*arguments: Any) -> Any:
+        own, shared = arguments[:n_own], arguments[n_own:]
+        return map_in_batches(lambda one: function(*one, *shared), own, at_once)
+
+    return mapped
 
 
 def _field(state: Any, path: str) -> Array:

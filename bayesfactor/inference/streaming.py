@@ -47,25 +47,25 @@ class Window:
     characteristics: Callable[[int], np.ndarray]
 
 
-def window_of(panel: Panel | PanelStore) -> Window:
+def window_of(panel: Panel | PanelStore, least: int) -> Window:
     """The months to learn from.
 
     Raises
     ------
     DataError
-        When characteristics are raw, or there are fewer than two months with observed returns.
+        When characteristics are raw, or there are fewer than `least` months with observed returns.
     """
-    return _of_store(panel) if isinstance(panel, PanelStore) else _of_panel(panel)
+    return _of_store(panel, least) if isinstance(panel, PanelStore) else _of_panel(panel, least)
 
 
-def _of_panel(panel: Panel) -> Window:
+def _of_panel(panel: Panel, least: int) -> Window:
     if not panel.prepared:
         raise DataError(
             "a model needs prepared characteristics, these are raw: call panel.rank_normalise() (or .standardise()) "
             "before fit"
         )
     observed = (panel.data["observed"] & panel.data["in_universe"]).any("asset").values
-    _require_two(observed)
+    _require(observed, least)
     panel = panel if observed.all() else panel.sel(time=panel.times[observed])
     arrays = panel.arrays()
     return Window(
@@ -81,9 +81,9 @@ def _of_panel(panel: Panel) -> Window:
     )
 
 
-def _of_store(store: PanelStore) -> Window:
+def _of_store(store: PanelStore, least: int) -> Window:
     used = store.with_returns
-    _require_two(np.isin(np.arange(len(store.times)), used))
+    _require(np.isin(np.arange(len(store.times)), used), least)
     return Window(
         panel=store,
         times=store.times[used],
@@ -97,10 +97,10 @@ def _of_store(store: PanelStore) -> Window:
     )
 
 
-def _require_two(observed: np.ndarray) -> None:
-    if observed.sum() < 2:
+def _require(observed: np.ndarray, least: int) -> None:
+    if observed.sum() < least:
         raise DataError(
-            f"a fit needs at least 2 periods with observed returns, this panel has {int(observed.sum())} "
+            f"a fit needs at least {least} periods with observed returns, this panel has {int(observed.sum())} "
             f"of {observed.size}"
         )
 

@@ -23,7 +23,7 @@ from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError, DataError
 from bayesfactor.inference import guides, space
 from bayesfactor.inference.checkpoint import Checkpoint
-from bayesfactor.inference.sampling import COMPILER, Draws
+from bayesfactor.inference.sampling import COMPILER, Draws, in_groups
 from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
 
@@ -187,7 +187,7 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
     def batched(function: Callable[..., Any], n_own: int, n_shared: int = 0) -> Callable[..., Any]:
         """Over chains, the data shared; with `many` also over data sets; the last arguments are shared by all."""
         chains = jax.vmap(function, in_axes=(*[0] * n_own, None, *[None] * n_shared))
-        return jax.vmap(chains, in_axes=(*[0] * (n_own + 1), *[None] * n_shared)) if many else chains
+        return in_groups(chains, n_own + 1) if many else chains
 
     def compiled(function: Callable[..., Any], n_own: int, n_shared: int = 0, **donated: Any) -> Callable[..., Any]:
         """`batched` and compiled, with one static number as last argument where the function takes one."""
@@ -293,13 +293,21 @@ def run_svi(
 
 
 def redrawn(
-    model: Any, data: Any, settings: SVI, guide: dict[str, np.ndarray], rng_key: Array, stream: Stream | None = None
+    model: Any,
+    data: Any,
+    settings: SVI,
+    guide: dict[str, np.ndarray],
+    rng_key: Array,
+    stream: Stream | None = None,
+    *,
+    many: bool = False,
 ) -> Draws:
     """Fresh draws from a fitted guide (chain, ...), `settings.draws` of each restart: the same key, the same draws."""
     data = jax.tree.map(jnp.asarray, data)
-    plan = plan_for(model, settings, data, streamed=stream is not None)
-    programs = programs_for(model, settings, plan)
-    _, draw_keys = _keys(rng_key, settings.restarts, many=False)
+    one = jax.tree.map(lambda leaf: leaf[0], data) if many else data
+    plan = plan_for(model, settings, one, streamed=stream is not None)
+    programs = programs_for(model, settings, plan, many=many)
+    _, draw_keys = _keys(rng_key, settings.restarts, many)
     parameters = {name: jnp.asarray(guide[name]) for name in PARAMETERS if name in guide}
     return _drawn(model, programs, plan, settings, parameters, data, draw_keys, guide["elbo"], stream)
 

@@ -42,7 +42,14 @@ from bayesfactor.components.month import (
 from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
-from bayesfactor.models.training import MonthStatistics, TrainingData, reduced, training_data
+from bayesfactor.models.training import (
+    MonthStatistics,
+    TrainingData,
+    each_month,
+    month_scales,
+    reduced,
+    training_data,
+)
 from bayesfactor.panel import PanelArrays
 
 Params = dict[str, Array]
@@ -65,7 +72,8 @@ class FundamentalFactorModel:
     hidden : widths of the hidden layers; ``()`` is the linear model.
     activation : "tanh", "softplus", "relu" or "identity". Interactions need "tanh" or "softplus".
     pooling : "partial" (default) lets every slope on the last features move by month around its average, which is
-        what returns do; "full" treats all rows as independent: for comparison, its bands are too narrow.
+        what returns do; "full" treats all rows as independent: for comparison, its bands are too narrow; "none" fits
+        every month by itself, as published (see the notes).
     noise : density of ``e``: "student_t" (default, for single stocks), "laplace" (least absolute deviations), "huber"
         (normal within `huber_delta` scales, Laplace tails) or "normal" (closed form in the monthly shocks: faster,
         right for portfolios). ``sigma`` is the density's own scale: the sd of the noise is 1.41 ``sigma`` for
@@ -84,6 +92,19 @@ class FundamentalFactorModel:
     intercept_sd, intercept_variation : the same for the intercept (the average stock).
     noise_variation : prior scale of the sd over months of the log noise level.
     shock_rank : rank of the correlation of the slopes beyond the diagonal, where there are more than 12.
+
+    Notes
+    -----
+    With ``pooling="none"`` every month is a fit of its own, on the rows of that month alone: the model of
+    ``pooling="full"`` on a panel of one month. Its posterior has a dimension `time`, and month m is forecast from the
+    latest month before it. Rows are taken as independent, so the bands are those of the month's own slopes, which
+    another month does not share: they say nothing about the average over months. The prior of the noise level is
+    around the month's own cross-sectional sd, which is known when the next month is forecast; that of the whole window
+    is not. A month with fewer stocks than parameters rests on the prior.
+
+    Memory: draws take ``4 * chains * draws * parameters`` bytes a month (140 months of 100 parameters, 4 x 500 draws:
+    112 MB, and as much on disk), the full-covariance guide of `SVI` another ``16 * restarts * parameters**2``. Months
+    are computed in groups, so that what a gradient works on does not grow with their number.
 
     References
     ----------
@@ -107,7 +128,7 @@ class FundamentalFactorModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         _one_of("activation", self.activation, networks.ACTIVATIONS)
-        _one_of("pooling", self.pooling, ("partial", "full"))
+        _one_of("pooling", self.pooling, ("partial", "full", "none"))
         _one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
         _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
         if not 0 < self.huber_delta < math.inf:
@@ -147,6 +168,17 @@ class FundamentalFactorModel:
     def linear(self) -> bool:
         """Whether expected returns are linear in the characteristics."""
         return not self.hidden and self.network is None
+
+    @property
+    def by_month(self) -> bool:
+        """Whether every month is a fit of its own, all parameters with a leading dimension `time`."""
+        return self.pooling == "none"
+
+    def at(self, params: Params, position: Any) -> Params:
+        """Parameters of the fitted month at a position; all of them, where all months share one set."""
+        if not self.by_month:
+            return params
+        return {name: value[position] if jnp.ndim(value) else value for name, value in params.items()}
 
     @property
     def likelihood_kind(self) -> str:
@@ -198,8 +230,10 @@ class FundamentalFactorModel:
         ------
         DataError
             When more than 5% of the months have fewer observed stocks than the model has slopes that move by month.
+            With ``pooling="none"`` when a month has fewer than two, or returns that do not differ, or too few for a
+            flat prior.
         """
-        if self.pooling == "full":
+        if self.pooling != "partial":
             return
         n_slopes = self._n_features(n_characteristics)
         small = np.flatnonzero(n_observed < n_slopes)
@@ -215,6 +249,43 @@ class FundamentalFactorModel:
         if share > 0.05:
             raise DataError(text)
         warnings.warn(text, DataWarning, stacklevel=4)
+
+    def check_each_month(self, arrays: PanelArrays, times: pd.DatetimeIndex) -> None:
+        """Refuse or warn of months that cannot be fitted by themselves.
+
+        Raises
+        ------
+        DataError
+            When a month has fewer than two observed stocks, or returns or characteristics that tell nothing apart.
+        """
+
+        def refuse(months: np.ndarray, rule: str) -> None:
+            if months.any():
+                named = first_three(f"{time:%Y-%m-%d}" for time in times[months])
+                raise DataError(
+                    f"pooling='none' fits every month by itself: {rule}; not so in {named}. Leave them out."
+                )
+
+        count = arrays.observed.sum(axis=1)
+        refuse(count < 2, "each needs at least 2 observed stocks")
+        refuse(~(month_scales(arrays) > 0), "its returns must differ between stocks")
+        n_parameters = self._n_parameters(arrays.varies.shape[0])
+        if math.isinf(self.slope_sd):
+            gram = reduced(training_data(arrays)).months.gram
+            refuse(
+                np.linalg.matrix_rank(gram, hermitian=True) < gram.shape[-1], "a flat prior needs its slopes told apart"
+            )
+        small = np.flatnonzero(count < n_parameters)
+        if small.size:
+            months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
+            text = f"months with fewer observed stocks than the model has parameters ({n_parameters}) rest on the prior"
+            warnings.warn(f"{text}: {months}", DataWarning, stacklevel=5)
+
+    def _n_parameters(self, n_characteristics: int) -> int:
+        """Weights, slopes and the noise level of one month."""
+        network = self.feature_network(n_characteristics)
+        weights = 0 if network is None else sum(leaf.size for leaf in networks.parameters_of(network).values())
+        return weights + self._n_features(n_characteristics) + 1
 
     def _n_features(self, n_characteristics: int) -> int:
         if self.linear:
@@ -255,7 +326,7 @@ class FundamentalFactorModel:
     def month_law(self, params: Params, z: Array) -> MonthLaw:
         """Law of a new month's returns given its characteristics (stock, characteristic)."""
         features = self.features(params, z)
-        full = self.pooling == "full"
+        full = self.pooling != "partial"
         return MonthLaw(
             mean=features @ params["slope_mean"],
             loadings=features[:, :0] if full else features * params["slope_scale"],
@@ -313,6 +384,11 @@ class FundamentalFactorModel:
 
     def activation_patterns(self, params: Params, z: Array) -> Array:
         """Which region of linear `response` each stock is in, as words (stock, word): equal rows are one region."""
+        if self.by_month:
+            raise UnsupportedQuantityError(
+                "the bound on the variance of sensitivities (theorem 3.3.1) is of one network, and pooling='none' has "
+                "one a month. Fit with pooling='partial' or 'full'."
+            )
         if self.linear:
             return jnp.zeros((len(z), 1), jnp.uint32)
         if self.network is not None:
@@ -333,8 +409,20 @@ class FundamentalFactorModel:
         """What is diagnosed: functions of the parameters that do not depend on how the weights are labelled.
 
         Expected returns, sensitivities and the sd of the common shocks at the probe rows (probe, characteristic),
-        and the scales of the noise.
+        and the scales of the noise. With ``pooling="none"`` of every month (time, ...), sensitivities averaged over
+        the probes.
         """
+        if self.by_month:
+            return jax.vmap(self._functions_of_month, (0, None))(params, probes)
+        return self._functions(params, probes)
+
+    def _functions_of_month(self, params: Params, probes: Array) -> dict[str, Array]:
+        result = self._functions(params, probes)
+        if "sensitivity" in result:
+            result["sensitivity"] = jnp.mean(result["sensitivity"], axis=0)
+        return result
+
+    def _functions(self, params: Params, probes: Array) -> dict[str, Array]:
         result = {"response": self.response(params, probes), "sensitivity": self.gradient(params, probes)}
         if self.linear:
             result = {"slope_mean": params["slope_mean"], "response": result["response"]}
@@ -349,9 +437,13 @@ class FundamentalFactorModel:
     # ------------------------------------------------------------------ data
 
     def data(self, arrays: PanelArrays) -> TrainingData:
-        """The panel's months, or their sufficient statistics where those are enough (linear, normal noise)."""
+        """The panel's months, or their sufficient statistics where those are enough (linear, normal noise).
+
+        With ``pooling="none"`` every leaf has a leading dimension of data sets, each of one month.
+        """
         data = training_data(arrays)
-        return reduced(data) if self.linear and self.noise == "normal" else data
+        data = reduced(data) if self.linear and self.noise == "normal" else data
+        return each_month(data, month_scales(arrays)) if self.by_month else data
 
     # ------------------------------------------------------------------ the NumPyro program
 
@@ -363,6 +455,11 @@ class FundamentalFactorModel:
         data : ``panel.arrays()``, or what `data` made of them.
         """
         data = training_data(data) if isinstance(data, PanelArrays) else data
+        if self.by_month and data.position.shape[0] != 1:
+            raise DataError(
+                f"with pooling='none' the program is that of one month, and this panel has {data.position.shape[0]}: "
+                "bayesfactor.fit runs it for each"
+            )
         with reparam(config=_non_centred):
             params = self._sample_features(data)
             params["slope_mean"] = self._sample_slope_mean(params, data)
@@ -412,7 +509,7 @@ class FundamentalFactorModel:
         return likelihood.precision + jnp.diag(prior), likelihood.projection
 
     def _slope_likelihood(self, params: Params, data: TrainingData) -> slopes.SlopeLikelihood:
-        full = self.pooling == "full"
+        full = self.pooling != "partial"
         statistics = self._month_statistics(params, data)
         scale = self._noise_scale(params, data)
         spread = jnp.zeros(0, scale.dtype) if full else params["slope_scale"]
@@ -433,7 +530,7 @@ class FundamentalFactorModel:
 
     def _noise_scale(self, params: Params, data: TrainingData) -> Array:
         """Noise scale (month,) of the months at hand."""
-        if self.pooling == "full":
+        if self.pooling != "partial":
             return jnp.broadcast_to(params["noise_level"], data.position.shape)
         return params["noise_scale"][data.position]
 
@@ -464,7 +561,7 @@ class FundamentalFactorModel:
         count, gram, projection, square = statistics
         mean, precision = params["slope_mean"], 1.0 / scale**2
         residual = projection - gram @ mean
-        full = self.pooling == "full"
+        full = self.pooling != "partial"
         spread = params["slope_mean"][:0] if full else params["slope_scale"]
         moments = Moments(
             n_observed=count,
@@ -517,7 +614,7 @@ class FundamentalFactorModel:
 
     def _sample_variation(self, params: Params, data: TrainingData) -> Params:
         """Scales and correlation of the slopes' monthly shocks."""
-        if self.pooling == "full":
+        if self.pooling != "partial":
             return {}
         # A month cannot identify the slope of an indicator: it does not move.
         moves = data.varies if self.linear else self._slope_weight(params, data)
@@ -556,7 +653,7 @@ class FundamentalFactorModel:
         if self.noise == "student_t":
             excess = numpyro.sample("tail_excess", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
-        if self.pooling == "full":
+        if self.pooling != "partial":
             return params
         variation = numpyro.sample("noise_variation_relative", dist.HalfNormal(1.0))
         variation = numpyro.deterministic("noise_variation", self.noise_variation * variation)

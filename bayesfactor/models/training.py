@@ -102,6 +102,33 @@ def reduced(data: TrainingData) -> TrainingData:
     return data._replace(months=statistics)
 
 
+def each_month(data: TrainingData, scales: Any) -> TrainingData:
+    """Every month as a window of its own: leaves with a leading dimension of data sets (NumPy).
+
+    Parameters
+    ----------
+    scales : (month,) the prior scale of each month's noise, decimal per period.
+    """
+    n_months = len(data.position)
+    return TrainingData(
+        months=type(data.months)(*(leaf[:, None] for leaf in data.months)),
+        position=np.zeros((n_months, 1), np.int32),
+        weight=np.ones_like(scales),
+        noise_centring=np.ones((n_months, 1), scales.dtype),
+        varies=np.repeat(data.varies[None], n_months, axis=0),
+        return_scale=scales,
+        periods_per_year=np.repeat(data.periods_per_year, n_months),
+    )
+
+
+def month_scales(arrays: PanelArrays) -> Any:
+    """Cross-sectional sd (month,) of each month's observed returns; 0 with fewer than two (NumPy)."""
+    count = np.maximum(arrays.observed.sum(axis=1), 1)
+    mean = np.where(arrays.observed, arrays.returns, 0.0).sum(axis=1) / count
+    deviation = np.where(arrays.observed, arrays.returns - mean[:, None], 0.0)
+    return np.sqrt((deviation**2).sum(axis=1) / np.maximum(count - 1, 1))
+
+
 def noise_centring(count: Any, total: Any, square: Any, return_scale: Any) -> Any:
     """How far (time,) the months' noise levels are told apart by the data, between 0 (not at all) and 1.
 

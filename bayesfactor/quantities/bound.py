@@ -56,7 +56,7 @@ def sensitivity_bound(fit: Fit, panel: Panel, *, prob: float = 0.9, memory_mib: 
     identical units exceed it, because the Jacobian adds them up.
     """
     check_prob(prob)
-    rows, weights, _ = grouped_rows(aligned_arrays(fit, panel), panel, "panel")
+    rows, weights, _, _ = grouped_rows(aligned_arrays(fit, panel), panel, "panel")
     draws = _draws(fit, rows, weights / len(rows), memory_mib)
     variables: dict[str, tuple[list[str], np.ndarray]] = {}
     for name, values in draws.items():

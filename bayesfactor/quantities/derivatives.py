@@ -9,17 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bayesfactor.errors import UnsupportedQuantityError
+from bayesfactor.errors import EmptyWindowError, UnsupportedQuantityError
 from bayesfactor.inference import Fit
+from bayesfactor.inference.by_month import is_by_month
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.quantities.draws import (
     MEMORY_MIB,
     aligned_arrays,
+    at_month,
     bands,
     blocks,
     check_choice,
     check_prob,
     labelled,
+    latest_fitted,
     over_draws,
     rank_bands,
     require_room,
@@ -40,7 +43,8 @@ def sensitivities(
     """Posterior of the average sensitivity of expected returns to each characteristic.
 
     ``d E[r_t | z_t] / dz`` at the population slopes, averaged over the stocks of the universe and then over months
-    with equal weights. Dixon and Polson (2020), eq. 7.
+    with equal weights. Dixon and Polson (2020), eq. 7. With ``pooling="none"`` a month that was fitted takes its own
+    parameters, and a later one those of the latest fitted month; the average over months is one over their fits.
 
     Parameters
     ----------
@@ -66,12 +70,15 @@ def sensitivities(
         When the panel's characteristics, preparation or frequency are not those of the fit.
     DataError
         When the draws asked for exceed `memory_mib`.
+    EmptyWindowError
+        With ``pooling="none"``, when a month of the panel is before the first fitted one.
     """
     check_prob(prob)
     check_choice("by", by, ("panel", "time", "asset"))
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
-    rows, weights, labels = grouped_rows(arrays, panel, by)
+    rows, weights, labels, months = grouped_rows(arrays, panel, by)
+    positions = _own_positions(fit, panel)[months]
     n_draws = fit.shape[0] * fit.shape[1]
     n_characteristics = rows.shape[-1]
     if summary == "draws" and by != "panel":
@@ -79,7 +86,7 @@ def sensitivities(
         require_room(fit, groups, 3 * len(rows) * n_characteristics, memory_mib)
     parts: list[dict[str, np.ndarray]] = []
     for block in blocks(len(rows), 3 * 8.0 * n_draws * n_characteristics, memory_mib):
-        sums = _gradient_means(fit, rows[block], weights[block], by == "panel", memory_mib)
+        sums = _gradient_means(fit, rows[block], weights[block], positions[block], by == "panel", memory_mib)
         if by != "panel":
             sums = _moments(sums) if summary == "draws" else _summarise(_moments(sums), prob)
         parts.append(sums)
@@ -138,8 +145,8 @@ def interactions(
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
-    rows, weights, _ = grouped_rows(arrays, panel, "panel")
-    draws = _hessian_means(fit, rows, weights, memory_mib)
+    rows, weights, _, months = grouped_rows(arrays, panel, "panel")
+    draws = _hessian_means(fit, rows, weights, _own_positions(fit, panel)[months], memory_mib)
     first, second = np.triu_indices(rows.shape[-1], k=1)
     names = np.array(fit.characteristics)
     values = draws["value"][..., first, second]
@@ -174,14 +181,29 @@ def interactions(
     return labelled(fit, square, {"characteristic": names, "characteristic_2": names}, **attrs)
 
 
-def grouped_rows(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Rows (group, row, characteristic), their weights (group, row) summing to one a group, and labels (group,)."""
+def _own_positions(fit: Fit, panel: Panel) -> np.ndarray:
+    """Which fitted month's parameters each month takes, its own where it was fitted."""
+    positions = latest_fitted(fit, panel.times, before=False)
+    if (positions < 0).any():
+        raise EmptyWindowError(
+            f"with pooling='none' a month has the parameters of its own fit or of an earlier one: the first is of "
+            f"{fit.train_times[0]:%Y-%m-%d}, and this panel begins {panel.times[0]:%Y-%m-%d}. Select the later months "
+            "with panel.sel or panel.split."
+        )
+    return positions
+
+
+def grouped_rows(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
+    """Rows (group, row, characteristic), their weights (group, row) summing to one a group, and labels (group,).
+
+    Last the position in the panel of each group's month (group,), or by asset of each row's (group, row).
+    """
     used = np.asarray(arrays.in_universe)
     if by != "asset":
         count = used.sum(axis=1)
         kept = count > 0
         weights = used[kept] / count[kept, None]
-        return np.asarray(arrays.characteristics)[kept], weights, panel.times.values[kept]
+        return np.asarray(arrays.characteristics)[kept], weights, panel.times.values[kept], np.flatnonzero(kept)
     month, slot = np.nonzero(used)
     asset = np.asarray(arrays.asset)[month, slot]
     order = np.argsort(asset, kind="stable")
@@ -193,29 +215,51 @@ def grouped_rows(arrays: PanelArrays, panel: Panel, by: str) -> tuple[np.ndarray
     weights = np.zeros(rows.shape[:2])
     rows[group, position] = np.asarray(arrays.characteristics)[month, slot]
     weights[group, position] = 1.0 / count[group]
-    return rows, weights, panel.data["asset"].values[present]
+    months = np.zeros(rows.shape[:2], int)
+    months[group, position] = month
+    return rows, weights, panel.data["asset"].values[present], months
 
 
 def _gradient_means(
-    fit: Fit, rows: np.ndarray, weights: np.ndarray, pooled: bool, memory_mib: float
+    fit: Fit, rows: np.ndarray, weights: np.ndarray, positions: np.ndarray, pooled: bool, memory_mib: float
 ) -> dict[str, np.ndarray]:
     """Weighted means of the sensitivity and of its square, (chain, draw, group, characteristic).
 
-    With `pooled`, summed over groups: (chain, draw, characteristic).
+    With `pooled`, summed over groups: (chain, draw, characteristic). `positions` (group,), or (group, row) where the
+    rows of a group are of different months.
     """
     width = max([rows.shape[-1], *getattr(fit.model, "hidden", ())])
+    row_by_row = positions.ndim == 2 and is_by_month(fit.model)
+    if row_by_row:
+        width += sum(value[0, 0].size for value in fit.parameters().values())  # every row has its own parameters
 
-    def one_draw(params: Any, rows: jax.Array, weights: jax.Array) -> Any:
-        sums = jax.lax.map(lambda group: fit.model.gradient_sums(params, *group), (rows, weights))
+    def one_draw(params: Any, *groups: jax.Array) -> Any:
+        def one_group(group: Any) -> Any:
+            rows, weights, position = group
+            return fit.model.gradient_sums(at_month(fit, params, position), rows, weights)
+
+        def one_by_one(group: Any) -> Any:
+            by_row = jax.vmap(one_group)(jax.tree.map(lambda leaf: leaf[:, None], group[:2]) + group[2:])
+            return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), by_row)
+
+        sums = jax.lax.map(one_by_one if row_by_row else one_group, groups)
         return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums) if pooled else sums
 
     sums = over_draws(
-        fit, one_draw, rows, weights, bytes_per_draw=6 * 8.0 * rows.shape[1] * width, memory_mib=memory_mib / 4
+        fit,
+        one_draw,
+        rows,
+        weights,
+        positions,
+        bytes_per_draw=6 * 8.0 * rows.shape[1] * width,
+        memory_mib=memory_mib / 4,
     )
     return {"value": sums.value, "square": sums.square}
 
 
-def _hessian_means(fit: Fit, rows: np.ndarray, weights: np.ndarray, memory_mib: float) -> dict[str, np.ndarray]:
+def _hessian_means(
+    fit: Fit, rows: np.ndarray, weights: np.ndarray, positions: np.ndarray, memory_mib: float
+) -> dict[str, np.ndarray]:
     """Means over the panel of second derivatives and their squares, (chain, draw, characteristic, characteristic)."""
     n_groups, n_rows, n_characteristics = rows.shape
     width = max([n_characteristics, *getattr(fit.model, "hidden", ())])
@@ -225,19 +269,23 @@ def _hessian_means(fit: Fit, rows: np.ndarray, weights: np.ndarray, memory_mib: 
     padding = n_pieces * piece - n_rows
     rows = np.pad(rows, ((0, 0), (0, padding), (0, 0))).reshape(n_groups * n_pieces, piece, n_characteristics)
     weights = np.pad(weights, ((0, 0), (0, padding))).reshape(n_groups * n_pieces, piece) / n_groups
+    positions = np.repeat(positions, n_pieces)
 
-    def one_draw(params: Any, rows: jax.Array, weights: jax.Array) -> Any:
+    def one_draw(params: Any, rows: jax.Array, weights: jax.Array, positions: jax.Array) -> Any:
+        def of_group(rows: jax.Array, weights: jax.Array, position: jax.Array) -> Any:
+            return fit.model.hessian_sums(at_month(fit, params, position), rows, weights)
+
         def add(total: Any, group: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, fit.model.hessian_sums(params, *group)), None
+            return jax.tree.map(jnp.add, total, of_group(*group)), None
 
         zero = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(fit.model.hessian_sums, params, rows[0], weights[0]),
+            jax.eval_shape(of_group, rows[0], weights[0], positions[0]),
         )
-        return jax.lax.scan(add, zero, (rows, weights))[0]
+        return jax.lax.scan(add, zero, (rows, weights, positions))[0]
 
     sums = over_draws(
-        fit, one_draw, rows, weights, bytes_per_draw=4 * 8.0 * piece * width**2, memory_mib=memory_mib / 2
+        fit, one_draw, rows, weights, positions, bytes_per_draw=4 * 8.0 * piece * width**2, memory_mib=memory_mib / 2
     )
     return {"value": sums.value, "square": sums.square}
 

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
 from bayesfactor.components.batches import map_in_batches
-from bayesfactor.errors import AlignmentError, DataError
+from bayesfactor.errors import AlignmentError, DataError, EmptyWindowError
 from bayesfactor.inference import Fit
+from bayesfactor.inference.by_month import is_by_month
 from bayesfactor.panel import Panel, PanelArrays
 
 DRAW = "draw number"  # stands beside the parameters of a draw, for what needs its own random numbers
@@ -44,6 +46,37 @@ def aligned_arrays(fit: Fit, panel: Panel) -> PanelArrays:
             )
         panel = panel.sel(characteristic=list(fit.characteristics))
     return panel.arrays()
+
+
+def latest_fitted(fit: Fit, times: pd.DatetimeIndex, *, before: bool) -> np.ndarray:
+    """Which fitted month's parameters each month (month,) takes, by position; -1 where there is none.
+
+    The latest of those strictly before it, as for a forecast, or else its own where it was fitted. All zero for models
+    whose months share one set of parameters.
+    """
+    if not is_by_month(fit.model):
+        return np.zeros(len(times), int)
+    return np.asarray(fit.train_times.searchsorted(times, side="left" if before else "right")) - 1
+
+
+def require_fitted(fit: Fit, positions: np.ndarray, times: pd.DatetimeIndex) -> None:
+    """Refuse when no month of a panel has parameters.
+
+    Raises
+    ------
+    EmptyWindowError
+        Where all of `positions` are -1.
+    """
+    if (positions < 0).all():
+        raise EmptyWindowError(
+            f"pooling='none' takes the parameters of the latest month fitted before a month: the first is "
+            f"{fit.train_times[0]:%Y-%m-%d}, and this panel ends {times[-1]:%Y-%m-%d}. Give later months."
+        )
+
+
+def at_month(fit: Fit, params: Any, position: Any) -> Any:
+    """Parameters of the fitted month at a position; all of them, where months share one set."""
+    return fit.model.at(params, position) if is_by_month(fit.model) else params
 
 
 def is_double(fit: Fit) -> bool:

@@ -15,12 +15,15 @@ from bayesfactor.quantities.draws import (
     DRAW,
     MEMORY_MIB,
     aligned_arrays,
+    at_month,
     bands,
     blocks,
     check_choice,
     check_prob,
     labelled,
+    latest_fitted,
     over_draws,
+    require_fitted,
     require_room,
 )
 
@@ -30,7 +33,9 @@ def expected_returns(
 ) -> xr.Dataset:
     """Posterior of each stock's expected excess return, given what was known before the month.
 
-    ``E[r_t | before t]`` at the population slopes. Months without returns (the live forecast) are included.
+    ``E[r_t | before t]`` at the population slopes. Months without returns (the live forecast) are included. With
+    ``pooling="none"`` a month takes the parameters of the latest fitted month before it, never its own, and is NaN
+    where there is none.
 
     Parameters
     ----------
@@ -52,10 +57,14 @@ def expected_returns(
         When the panel's characteristics, preparation or frequency are not those of the fit.
     DataError
         When the draws asked for exceed `memory_mib`.
+    EmptyWindowError
+        With ``pooling="none"``, when no month of the panel follows a fitted one.
     """
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
+    positions = latest_fitted(fit, panel.times, before=True)
+    require_fitted(fit, positions, panel.times)
     shape = (len(panel.times), panel.data.sizes["asset"])
     used = np.asarray(arrays.in_universe)
     month, slot = np.nonzero(used)
@@ -64,19 +73,25 @@ def expected_returns(
     if summary == "draws":
         require_room(fit, f"{shape[0]} periods and {shape[1]:,} assets", shape[0] * shape[1], memory_mib)
 
-    def one_draw(params: Any, z: jax.Array) -> Any:
-        def one_month(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-            law = fit.model.month_law(params, rows)
+    def one_draw(params: Any, z: jax.Array, positions: jax.Array) -> Any:
+        def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
+            rows, position = month
+            law = fit.model.month_law(at_month(fit, params, position), rows)
             return law.mean, predictive_variance(law)
 
-        return jax.lax.map(one_month, z)
+        return jax.lax.map(one_month, (z, positions))
 
     width = max([arrays.characteristics.shape[-1], *getattr(fit.model, "hidden", ())]) + 2
     parts: list[dict[str, np.ndarray]] = []
     for block in blocks(shape[0], 4 * 8.0 * n_draws * n_slots, memory_mib):
         z = np.asarray(arrays.characteristics)[block]
         mean, variance = over_draws(
-            fit, one_draw, z, bytes_per_draw=4 * 8.0 * z.shape[0] * n_slots * width, memory_mib=memory_mib / 4
+            fit,
+            one_draw,
+            z,
+            positions[block],
+            bytes_per_draw=4 * 8.0 * z.shape[0] * n_slots * width,
+            memory_mib=memory_mib / 4,
         )
         if summary == "draws":
             parts.append({"expected_return": mean})
@@ -90,6 +105,7 @@ def expected_returns(
     variables = {}
     for name in parts[0]:
         packed = np.concatenate([part[name] for part in parts], axis=axis)
+        packed[(slice(None),) * axis + (positions < 0,)] = np.nan
         full = np.full((*packed.shape[:axis], *shape), np.nan)
         full[..., month, asset] = packed[..., month, slot]
         variables[name] = (["chain", "draw", *dims] if summary == "draws" else dims, full)
@@ -110,7 +126,25 @@ def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: f
 
     Returns
     -------
-    DataArray (chain, draw, time): natural log of the joint density of the month's observed returns, decimal.
+    DataArray (chain, draw, time): natural log of the joint density of the month's observed returns, decimal. With
+    ``pooling="none"`` under the parameters of the latest fitted month before it; NaN where there is none.
+
+    Raises
+    ------
+    EmptyWindowError
+        With ``pooling="none"``, when no month of the panel follows a fitted one.
+    """
+    positions = latest_fitted(fit, panel.times, before=True)
+    require_fitted(fit, positions, panel.times)
+    return log_likelihood_at(fit, panel, positions, seed=seed, memory_mib=memory_mib)
+
+
+def log_likelihood_at(
+    fit: Fit, panel: Panel, positions: np.ndarray, *, seed: int = 0, memory_mib: float = MEMORY_MIB
+) -> xr.DataArray:
+    """`month_log_likelihood`, every month (time,) under the parameters of the fitted month at its position.
+
+    The month's own parameters are no forecast: they are for returns of that month that were left out of the fit.
     """
     arrays = aligned_arrays(fit, panel)
     observed = np.asarray(arrays.observed)
@@ -118,15 +152,15 @@ def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: f
     # A month's random numbers belong to its date: its score is the same in any slice of the panel.
     keys = panel.times.values[kept].astype("datetime64[D]").astype(np.int32)
 
-    def one_draw(params: Any, z: jax.Array, r: jax.Array, seen: jax.Array, months: jax.Array) -> jax.Array:
+    def one_draw(params: Any, *months: jax.Array) -> jax.Array:
         draw_key = jax.random.fold_in(jax.random.key(seed), params[DRAW])  # errors must average out over draws
 
         def one_month(month: Any) -> jax.Array:
-            z, r, seen, number = month
+            z, r, seen, number, position = month
             key = jax.random.fold_in(draw_key, number)
-            return marginal_log_density(fit.model.month_law(params, z), r, seen, key)
+            return marginal_log_density(fit.model.month_law(at_month(fit, params, position), z), r, seen, key)
 
-        return jax.lax.map(one_month, (z, r, seen, months))
+        return jax.lax.map(one_month, months)
 
     values = over_draws(
         fit,
@@ -135,11 +169,13 @@ def month_log_likelihood(fit: Fit, panel: Panel, *, seed: int = 0, memory_mib: f
         np.asarray(arrays.returns)[kept],
         observed[kept],
         keys,
+        positions[kept],
         bytes_per_draw=300 * 8.0 * observed.shape[1],
         memory_mib=memory_mib,
     )
+    values = np.where(positions[kept] < 0, np.nan, values.astype(np.float64))
     return xr.DataArray(
-        values.astype(np.float64),
+        values,
         dims=["chain", "draw", "time"],
         coords={
             "chain": np.arange(fit.shape[0]),

@@ -53,7 +53,7 @@ def streamed(store):
 @pytest.mark.parametrize("model", [NETWORK, HEAVY], ids=["normal", "student_t"])
 def test_a_batch_is_the_panel_at_its_positions(store, model):
     months = StoredMonths(model, store)
-    whole = model.data(window_of(panel()).panel.arrays())
+    whole = model.data(window_of(panel(), 2).panel.arrays())
     read = list(months.stream(5, 7, double=True).batches(0, 6))
     assert len({tuple(batch.position) for batch in read}) == 6
     for step, batch in enumerate(read):
@@ -75,7 +75,7 @@ def test_months_without_returns_are_left_out_wherever_they_are(tmp_path):
     returns[[0, 7]] = np.nan
     source = with_data(panel(), returns=returns)
     months = StoredMonths(NETWORK, source.to_zarr(tmp_path / "panel"))
-    whole = NETWORK.data(window_of(source).panel.arrays())
+    whole = NETWORK.data(window_of(source, 2).panel.arrays())
     for batch in months.stream(4, 0, double=True).batches(0, 5):
         expected = whole.batch(batch.position)
         np.testing.assert_array_equal(batch.months.returns, expected.months.returns)
@@ -88,7 +88,7 @@ def test_a_sweep_is_the_whole_window(store, noise, pooling):
     """23 months in batches of 5: the last is filled up with empty months, which count for nothing."""
     model = bf.FundamentalFactorModel(hidden=(3,), noise=noise, pooling=pooling)
     with jax.enable_x64(True):
-        whole = model.data(window_of(panel()).panel.arrays())
+        whole = model.data(window_of(panel(), 2).panel.arrays())
         params = prior_draw(model, whole, 2)
         batches = list(StoredMonths(model, store).stream(5, 0, double=True).sweep())
         assert [batch.months.returns.shape for batch in batches] == [batches[0].months.returns.shape] * 5
@@ -163,7 +163,7 @@ def test_a_streamed_fit_is_labelled_as_one_in_memory(store, streamed):
 
 
 def test_the_collapse_check_sees_every_month(store):
-    ours, theirs = (run._swept_once(window_of(source)) for source in (store, panel()))
+    ours, theirs = (run._swept_once(window_of(source, 2)) for source in (store, panel()))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15), ours, theirs)
 
 
@@ -189,7 +189,7 @@ def test_quantities_take_a_window_of_the_store(store, streamed):
 def test_a_linear_model_needs_no_stream(store):
     """Sums over stocks of all months are the same as in memory, for every inference."""
     months = StoredMonths(LINEAR, store)
-    whole = LINEAR.data(window_of(panel()).panel.arrays())
+    whole = LINEAR.data(window_of(panel(), 2).panel.arrays())
     for ours, theirs in zip(jax.tree.leaves(months.reduced()), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     pooled = bf.FundamentalFactorModel(hidden=(), noise="normal", pooling="full")

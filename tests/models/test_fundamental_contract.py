@@ -19,7 +19,7 @@ from bayesfactor.quantities import month_log_likelihood
     ("arguments", "message"),
     [
         ({"activation": "sigmoid"}, "activation must be one of 'tanh', 'relu', 'softplus', 'identity': got 'sigmoid'"),
-        ({"pooling": "none"}, "pooling must be one of 'partial', 'full': got 'none'"),
+        ({"pooling": "all"}, "pooling must be one of 'partial', 'full', 'none': got 'all'"),
         ({"noise": "cauchy"}, "noise must be one of 'normal', 'student_t', 'laplace', 'huber': got 'cauchy'"),
         ({"huber_delta": 0.0}, "huber_delta must be positive and finite: got 0.0"),
         ({"input_prior": "lasso"}, "input_prior must be one of 'normal', 'ard', 'horseshoe': got 'lasso'"),
