@@ -31,6 +31,7 @@ _HOME = {
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
+    "choose_architecture": "bayesfactor.evaluation",
 }
 _MODULES = {
     "datasets": "bayesfactor.panel.datasets",
@@ -50,6 +51,7 @@ __all__ = [
     "Panel",
     "PanelStore",
     "__version__",
+    "choose_architecture",
     "compare",
     "datasets",
     "errors",
@@ -72,7 +74,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
-    from bayesfactor.evaluation import metrics, month_scores
+    from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.compare import compare
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bayesfactor.evaluation import metrics
+from bayesfactor.evaluation.architecture import choose_architecture
 from bayesfactor.evaluation.compare import compare, compare_scores
 from bayesfactor.evaluation.scores import month_scores
 
-__all__ = ["compare", "compare_scores", "metrics", "month_scores"]
+__all__ = ["choose_architecture", "compare", "compare_scores", "metrics", "month_scores"]
