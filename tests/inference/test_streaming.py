@@ -154,7 +154,7 @@ def test_a_streamed_fit_is_labelled_as_one_in_memory(store, streamed):
             np.testing.assert_array_equal(streamed.tree[group][name], coordinate)
     probes = (fit.tree["constant_data"]["probe_characteristics"] for fit in (streamed, other))
     np.testing.assert_array_equal(*probes)
-    same = ("n_observed", "frequency", "periods_per_year", "preparation", "precision", "panel_history")
+    same = ("n_observed", "frequency", "periods_per_year", "preparation", "precision")
     assert {name: streamed.provenance[name] for name in same} == {name: other.provenance[name] for name in same}
     assert streamed.panel_fingerprint == store.fingerprint
     weights = streamed.tree["guide"]["log_weight"]
@@ -263,7 +263,7 @@ def test_a_store_is_checked_as_a_panel_is(tmp_path):
     changed = panel().data["characteristics"].values.copy()
     changed[..., 2] = 0.5
     same = with_data(panel(), characteristics=changed)
-    with pytest.raises(DataError, match=r"x3 is the same in all 23 periods of the training window"):
+    with pytest.raises(DataError, match=r"x3.* is the same in all 23 periods of the training window"):
         bf.fit(NETWORK, same.to_zarr(tmp_path / "constant"), STREAMED)
     returns = np.where(np.isnan(panel().data["returns"].values), np.nan, 0.01)
     with pytest.raises(DataError, match="returns must differ"):
