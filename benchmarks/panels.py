@@ -72,6 +72,7 @@ def measure(panel_name: str, kind: str, given: argparse.Namespace) -> dict[str, 
     """Fit one panel one way; everything the tables show."""
     import bayesfactor as bf
     from bayesfactor.errors import ConvergenceWarning
+    from bayesfactor.inference.diagnostics import diagnose_functions
 
     case = CASES[panel_name]
     panel = bf.read_frame(
@@ -108,7 +109,7 @@ def measure(panel_name: str, kind: str, given: argparse.Namespace) -> dict[str, 
     seconds = clock.seconds
     began = time.perf_counter()
     bands = bf.sensitivities(fit, panel, prob=PROB)
-    functions = fit.summary()
+    functions = diagnose_functions(fit.tree["functions"].to_dataset())
     khat = fit.tree["guide"]["khat"].values.tolist() if "guide" in fit.tree else None
     statistics = fit.tree.get("sample_stats")
     for path in (checkpoint, spent):
@@ -127,7 +128,7 @@ def measure(panel_name: str, kind: str, given: argparse.Namespace) -> dict[str, 
         "load": os.getloadavg()[1],
         "status": fit.status,
         "reasons": list(fit.reasons),
-        "rhat": float(functions["r_hat"].max()),
+        "rhat": float(functions["rhat"].max()),
         "khat": khat,
         "steps": None if statistics is None else float(statistics["n_steps"].mean()),
         "characteristics": list(panel.characteristics),
@@ -201,8 +202,8 @@ def page(results: dict[str, Any]) -> str:
         header = ["characteristic", "SVI", "NUTS", "shift, NUTS sds", "sd / NUTS sd", "of the NUTS band, in both"]
         made = "\n\n".join(f"{kind}: {line(run['provenance'])}" for kind, run in of_panel.items())
         details.append(
-            f"## {panel_name}\n\n{made}\n\nAverage sensitivity, basis points per month per unit of the rank in [-1, 1], with "
-            f" {PROB:.0%} band.\n\n{table(header, rows)}\n{notes}"
+            f"## {panel_name}\n\n{made}\n\nAverage sensitivity, basis points per month per unit of the rank in "
+            f"[-1, 1], with {PROB:.0%} band.\n\n{table(header, rows)}\n{notes}"
         )
     first = [
         "panel", "stock-months", "inference", "fit", "sensitivities", "peak memory", "status", "largest R-hat",
