@@ -340,8 +340,8 @@ def page(results: dict[str, Any]) -> str:
         "Seconds are of a run after another with another seed (of NUTS on the large networks, after its first 50 "
         "draws) has compiled everything; they are of `run_nuts` and `run_svi`, k-hat included, without the diagnostics "
         "that `fit` adds to both alike. A time ratio is of the same data set.",
-        "Bands of a fit with k-hat of 0.7 or more are labelled uncalibrated by the package, those of a fit in which the "
-        "collapse check fires have status failed.",
+        "Bands of a fit with k-hat of 0.7 or more are labelled uncalibrated by the package, those of a fit in which "
+        "the collapse check fires have status failed.",
         goal_line(results),
     ]
     for name, e in EXPERIMENTS.items():
