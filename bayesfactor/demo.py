@@ -146,11 +146,15 @@ def ranked_forecasts(forecasts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     import xarray as xr
 
     ranked = []
+    doubtful = any("bands" in result.attrs for result in forecasts.values())
     for result in forecasts.values():
         month = result.isel(time=-1)
         month = month.isel(asset=np.flatnonzero(np.isfinite(month["mean"].values))).sortby("mean", ascending=False)
         place = np.arange(1, month.sizes["asset"] + 1)
-        ranked.append(month.assign_coords(rank=("asset", place), status=result.attrs["status"]).swap_dims(asset="rank"))
+        said = {"status": result.attrs["status"]}
+        if doubtful:  # a label of one model is not one of all
+            said["bands"] = month.attrs.pop("bands", "")
+        ranked.append(month.assign_coords(rank=("asset", place), **said).swap_dims(asset="rank"))
     return xr.concat(
         ranked,
         xr.Variable("model", list(forecasts)),

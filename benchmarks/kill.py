@@ -42,9 +42,12 @@ STARTED = "fitting"
 
 
 def settings(method: str, n_draws: int) -> Any:
-    """The inference of a child; others are to be added here."""
+    """The inference of a child: so many draws a chain, or steps of SVI."""
     from bayesfactor import NUTS
+    from bayesfactor.inference.settings import SVI
 
+    if method == "SVI":
+        return SVI(guide="full", steps=n_draws, restarts=2, draws=100)
     return {"NUTS": NUTS(warmup=100, draws=n_draws, chains=2)}[method]
 
 
@@ -181,6 +184,8 @@ def where(path: Path) -> str:
     from bayesfactor.inference.checkpoint import _read
 
     header, _, arrays = _read(path)
+    if "losses" in arrays:
+        return "after the last step" if header["done"] == header["total"] else "among the steps"
     if header["done"] == header["total"]:
         return "after the last draw"
     return "among the draws" if arrays else "in the warm-up"

@@ -268,6 +268,34 @@ def test_bands_in_doubt_carry_their_label_in_every_table(tmp_path: Path, finding
     assert "not to be trusted" not in written(tmp_path, marked("ok"))
 
 
+def test_uncalibrated_bands_are_called_so_in_every_table_and_only_there(tmp_path: Path, findings: Findings) -> None:
+    shows = {
+        "sensitivities": terminal.print_sensitivities,
+        "interactions": terminal.print_interactions,
+        "forecasts": terminal.print_forecast,
+    }
+    changed = {}
+    for kind, show in shows.items():
+        results = {name: result.assign_attrs(status="warn") for name, result in getattr(findings, kind).items()}
+        changed[kind] = {**results, "deep": results["deep"].assign_attrs(bands="uncalibrated")}
+        for name, result in changed[kind].items():
+            console = Console(width=160)
+            with console.capture() as capture:
+                show(console, name, result)
+            assert ("WARN: bands uncalibrated (k-hat)" in capture.get()) == (name == "deep")
+    page = written(tmp_path, replace(findings, **changed))
+    assert len(re.findall('<span class="failed">WARN: bands uncalibrated', page)) == 3
+
+
+def test_ranked_forecasts_say_which_model_is_uncalibrated(findings: Findings) -> None:
+    assert "bands" not in ranked_forecasts(findings.forecasts).coords
+    deep = findings.forecasts["deep"].assign_attrs(bands="uncalibrated")
+    ranked = ranked_forecasts({**findings.forecasts, "deep": deep})
+    assert ranked["bands"].values.tolist() == ["", "uncalibrated"]
+    assert "bands" not in ranked.attrs
+    assert deep.attrs["bands"] == "uncalibrated"
+
+
 def test_ranked_forecasts_are_sorted_within_each_model(findings: Findings) -> None:
     ranked = ranked_forecasts(findings.forecasts)
     assert ranked["mean"].dims == ("model", "rank")

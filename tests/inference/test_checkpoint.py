@@ -125,6 +125,19 @@ def test_a_killed_process_is_resumed_bit_for_bit(undisturbed, tmp_path, moment):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("moment", ["in:2", "after:3"])
+def test_a_killed_process_of_svi_is_resumed_bit_for_bit(tmp_path, moment):
+    settings = kill.settings("SVI", 250)
+    want = kill.digest(kill.fitted(settings, None))
+    path = tmp_path / "run"
+    process = kill.start("SVI", 250, path, moment)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    assert kill.where(path) == "among the steps"
+    assert kill.digest(kill.fitted(settings, path)) == want
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
 def test_ctrl_c_saves_and_a_fresh_process_goes_on(undisturbed, tmp_path):
     path = tmp_path / "run"
     process = kill.start("NUTS", N_DRAWS, path, "wait:3")

@@ -12,6 +12,8 @@ import xarray as xr
 from fits import NETWORK, panel, prior_fit
 
 import bayesfactor as bf
+from bayesfactor.plots.style import doubts
+from bayesfactor.report.labels import status_label
 
 NAMES = ["=cmd|' /C calc'!A0", "+1+1", "-2-3", "@SUM(A1)", "\t=1", "\r=1", "value", "B/P-ratio"]
 
@@ -48,3 +50,36 @@ def test_forecasts_are_one_row_a_stock_and_month_of_the_universe(tmp_path):
     assert len(frame) == int(panel().data["in_universe"].sum())
     row = frame.iloc[100]
     assert row["mean"] == pytest.approx(float(forecasts["mean"].sel(time=row["time"], asset=row["asset"])))
+
+
+RELU = bf.FundamentalFactorModel(hidden=(3,), activation="relu", noise="normal")
+
+
+def with_khat(fit, *khat):
+    """The fit with a guide of this k-hat beside its draws."""
+    tree = fit.tree.copy()
+    tree["guide"] = xr.DataTree(xr.Dataset({"khat": ("chain", np.array(khat))}))
+    return dataclasses.replace(fit, tree=tree)
+
+
+@pytest.mark.parametrize(
+    ("khat", "labelled"), [((0.1, 0.69), False), ((0.1, 0.7), True), ((np.nan, 0.1), True), (None, False)]
+)
+def test_bands_of_a_bad_guide_are_called_uncalibrated_in_every_row(tmp_path, khat, labelled):
+    def of(model):
+        return prior_fit(model) if khat is None else with_khat(prior_fit(model), *khat)
+
+    results = {
+        "sensitivities": bf.sensitivities(of(NETWORK), panel()),
+        "draws": bf.sensitivities(of(NETWORK), panel(), summary="draws"),
+        "interactions": bf.interactions(of(NETWORK), panel()),
+        "expected_returns": bf.expected_returns(of(NETWORK), panel()),
+        "sensitivity_bound": bf.sensitivity_bound(of(RELU), panel()),
+    }
+    for name, result in results.items():
+        frame = pd.read_csv(bf.to_csv(result, tmp_path / "table.csv"))
+        assert ("bands" in frame) == labelled, name
+        assert not labelled or set(frame["bands"]) == {"uncalibrated"}
+        assert bool(status_label(result)) == labelled
+        told = doubts({name: result})
+        assert told == ([f"{name}: fit status OK, its bands are UNCALIBRATED"] if labelled else [])
