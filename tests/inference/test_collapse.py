@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayesfactor as bf
-from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, share_kept
+from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, month_sums, share_kept
 from bayesfactor.inference.run import _collapse
 from bayesfactor.panel import PanelArrays
 
@@ -40,14 +40,15 @@ def test_pooled_slopes_are_those_of_a_regression_with_month_effects():
     dummies = np.repeat(np.eye(MONTHS), STOCKS, axis=0)[arrays.observed.ravel()]
     x = np.column_stack([arrays.characteristics[arrays.observed], dummies]).astype(float)
     want = np.linalg.lstsq(x, arrays.returns[arrays.observed].astype(float), rcond=None)[0][:SIZE]
-    np.testing.assert_allclose(linear_signal(arrays, np.inf, by_month=False).slopes, want, rtol=1e-6)
+    np.testing.assert_allclose(linear_signal(month_sums(arrays), np.inf, by_month=False).slopes, want, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("by_month", "variation"), [(False, 0.0), (True, 0.0), (True, 0.05)])
 def test_p_values_of_pure_noise_are_uniform(by_month, variation):
     """Slopes that only move by month are no signal to the test by month."""
     found = [
-        linear_signal(economy(seed, 0 * SLOPES, variation), 0.01, by_month=by_month).p_value for seed in range(200)
+        linear_signal(month_sums(economy(seed, 0 * SLOPES, variation)), 0.01, by_month=by_month).p_value
+        for seed in range(200)
     ]
     for level in (0.05, 0.2, 0.5):
         error = np.sqrt(level * (1 - level) / len(found))
@@ -67,7 +68,7 @@ def test_a_lost_signal_fails_and_a_kept_one_does_not(pooling):
 
 def test_the_share_at_its_boundary():
     arrays = economy(2)
-    signal = linear_signal(arrays, LINEAR["full"].slope_sd, by_month=False)
+    signal = linear_signal(month_sums(arrays), LINEAR["full"].slope_sd, by_month=False)
     assert signal.p_value < CLEAR
     for share, status in ((KEPT - 0.01, "failed"), (KEPT + 0.01, "ok"), (-1.0, "failed")):
         assert _collapse(LINEAR["full"], arrays, posterior(share * signal.slopes)).status == status
@@ -76,6 +77,6 @@ def test_the_share_at_its_boundary():
 def test_the_share_does_not_see_the_level_of_months():
     rng = np.random.default_rng(3)
     rows, month = rng.uniform(-1, 1, (300, SIZE)), np.repeat(np.arange(10), 30)
-    signal = linear_signal(economy(3), 0.01, by_month=False)
+    signal = linear_signal(month_sums(economy(3)), 0.01, by_month=False)
     response = 0.7 * rows @ signal.slopes + rng.standard_normal(10)[month]
     assert share_kept(response, rows, month, signal) == pytest.approx(0.7, rel=1e-9)
