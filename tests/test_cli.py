@@ -100,7 +100,8 @@ def test_fit_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr("bayesfactor.inference.run._functions", interrupted)
         stopped = call(*words, code=130)
-    assert f"stopped: 80 of 80 draws per chain (warm-up included) are saved in {tmp_path / 'run'}" in stopped.stderr
+    said = f"stopped: 80 of 80 draws per chain (warm-up included) are saved in {tmp_path / 'run'}"
+    assert said in stopped.stderr.replace("\n", " ").replace("  ", " ")
     assert not (tmp_path / "fit.nc").exists()
     call(*words)
     found, want = bf.load(tmp_path / "fit.nc"), bf.load(folder / "linear.nc")

@@ -25,6 +25,7 @@ import bayesfactor as bf
 from bayesfactor.components import month, networks, noise
 from bayesfactor.models import fundamental
 from bayesfactor.models.fundamental import FundamentalFactorModel
+from bayesfactor.models.training import MonthStatistics
 from bayesfactor.panel import PanelArrays, landing
 from bayesfactor.quantities import derivatives
 
@@ -327,6 +328,7 @@ def check_timing() -> None:
 def stub_fit(model: Any, params: dict[str, np.ndarray], panel: Any) -> Any:
     """The least that a quantity needs of a fit: two equal draws of two chains."""
     return SimpleNamespace(
+        uncalibrated=False,
         model=model,
         status="ok",
         shape=(2, 2),
@@ -364,9 +366,9 @@ def of_statistics(change: Callable[[dict[str, Any], list[Any]], tuple[dict[str, 
     """The model's month density with its parameters and statistics changed on the way in."""
     original = FundamentalFactorModel._log_density_of_statistics
 
-    def mutant(self: Any, params: dict[str, Any], *statistics: Any) -> Any:
-        params, changed = change(dict(params), list(statistics))
-        return original(self, params, *changed)
+    def mutant(self: Any, params: dict[str, Any], statistics: MonthStatistics, scale: Any) -> Any:
+        params, (*changed, scale) = change(dict(params), [*statistics, scale])
+        return original(self, params, MonthStatistics(*changed), scale)
 
     return FundamentalFactorModel, "_log_density_of_statistics", mutant
 
@@ -391,31 +393,19 @@ def month_dropped() -> Any:
     original = FundamentalFactorModel.log_likelihood
 
     def mutant(self: Any, params: dict[str, Any], data: Any) -> Any:
-        months = len(params["noise_scale"])
-        later = jax.tree.map(lambda leaf: leaf[1:] if np.ndim(leaf) and len(leaf) == months else leaf, data)
-        return original(self, params | {"noise_scale": params["noise_scale"][1:]}, later)
+        later = jax.tree.map(lambda leaf: leaf[1:], data.months)
+        return original(self, params, data._replace(months=later, position=data.position[1:]))
 
     return FundamentalFactorModel, "log_likelihood", mutant
 
 
-def missing_as_zero_linear() -> Any:
+def missing_as_zero() -> Any:
     original = FundamentalFactorModel.data
 
     def mutant(self: Any, arrays: PanelArrays) -> Any:
         return original(self, arrays._replace(observed=arrays.in_universe))
 
     return FundamentalFactorModel, "data", mutant
-
-
-def missing_as_zero_network() -> Any:
-    original = FundamentalFactorModel.log_likelihood
-
-    def mutant(self: Any, params: dict[str, Any], data: Any) -> Any:
-        if isinstance(data, PanelArrays):
-            data = data._replace(observed=data.in_universe)
-        return original(self, params, data)
-
-    return FundamentalFactorModel, "log_likelihood", mutant
 
 
 def root_transposed() -> Any:
@@ -475,20 +465,16 @@ def level_not_exponentiated() -> Any:
 
 
 def slope_prior_times_1_5() -> Any:
-    original = FundamentalFactorModel._sample_slopes
-    return (
-        FundamentalFactorModel,
-        "_sample_slopes",
-        lambda self, data: original(replace(self, slope_sd=1.5 * self.slope_sd), data),
-    )
+    original = FundamentalFactorModel._slope_prior_sd
+    return FundamentalFactorModel, "_slope_prior_sd", lambda self, *given: 1.5 * original(self, *given)
 
 
 def variation_prior_times_1_5() -> Any:
-    original = FundamentalFactorModel._sample_slopes
+    original = FundamentalFactorModel._sample_variation
     return (
         FundamentalFactorModel,
-        "_sample_slopes",
-        lambda self, data: original(replace(self, slope_variation=1.5 * self.slope_variation), data),
+        "_sample_variation",
+        lambda self, *given: original(replace(self, slope_variation=1.5 * self.slope_variation), *given),
     )
 
 
@@ -503,14 +489,14 @@ def normal_priors_times_1_5() -> Any:
 
 
 def row_weights() -> Any:
-    original = derivatives._groups
+    original = derivatives.grouped_rows
 
     def mutant(arrays: Any, panel: Any, by: str) -> Any:
-        rows, weights, labels = original(arrays, panel, by)
+        rows, weights, *rest = original(arrays, panel, by)
         used = weights > 0
-        return rows, used / used.sum() * len(rows), labels
+        return rows, used / used.sum() * len(rows), *rest
 
-    return derivatives, "_groups", mutant
+    return derivatives, "grouped_rows", mutant
 
 
 def activation_slope_forgotten() -> Any:
@@ -603,8 +589,8 @@ MUTANTS: dict[str, tuple[Callable[[], Any], str]] = {
     "Huber's normaliser that of the normal": (huber_normaliser_forgotten, "noise_densities"),
     "Laplace's half forgotten": (laplace_without_its_half, "noise_densities"),
     "derivative without the covariance term": (gradient_of_the_determinant_dropped, "density_gradient"),
-    "missing returns are zeros, linear": (missing_as_zero_linear, "density_linear"),
-    "missing returns are zeros, network": (missing_as_zero_network, "density_network"),
+    "missing returns are zeros, linear": (missing_as_zero, "density_linear"),
+    "missing returns are zeros, network": (missing_as_zero, "density_network"),
     "root transposed in the conditional shocks": (partial(TRANSPOSED, "conditional_shocks"), "conditional_shocks"),
     "root transposed in the simulation": (partial(TRANSPOSED, "simulate"), "simulation"),
     "simulated noise x 1.15": (partial(LOUDER, "simulate"), "simulation"),

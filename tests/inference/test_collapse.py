@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -55,15 +58,26 @@ def test_p_values_of_pure_noise_are_uniform(by_month, variation):
         assert np.mean(np.array(found) < level) < level + 4 * error
 
 
+def window(arrays: PanelArrays) -> Any:
+    """What the check reads of a window."""
+    return SimpleNamespace(
+        panel=SimpleNamespace(periods_per_year=12),
+        times=np.arange(len(arrays.returns)),
+        n_observed=arrays.observed.sum(axis=1),
+        constant=np.zeros(arrays.characteristics.shape[-1], bool),
+        blocks=lambda: (arrays,),
+    )
+
+
 @pytest.mark.parametrize("pooling", ["full", "partial"])
 def test_a_lost_signal_fails_and_a_kept_one_does_not(pooling):
     arrays = economy(1)
-    lost = _collapse(LINEAR[pooling], arrays, posterior(0 * SLOPES))
+    lost = _collapse(LINEAR[pooling], window(arrays), posterior(0 * SLOPES))
     assert lost.status == "failed"
     assert "the guide has collapsed" in lost.reasons[0]
     assert "keeps 0% of it" in lost.reasons[0]
-    assert _collapse(LINEAR[pooling], arrays, posterior(SLOPES)).status == "ok"
-    assert _collapse(LINEAR[pooling], economy(1, 0 * SLOPES), posterior(0 * SLOPES)).status == "ok"
+    assert _collapse(LINEAR[pooling], window(arrays), posterior(SLOPES)).status == "ok"
+    assert _collapse(LINEAR[pooling], window(economy(1, 0 * SLOPES)), posterior(0 * SLOPES)).status == "ok"
 
 
 def test_the_share_at_its_boundary():
@@ -71,7 +85,7 @@ def test_the_share_at_its_boundary():
     signal = linear_signal(month_sums(arrays), LINEAR["full"].slope_sd, by_month=False)
     assert signal.p_value < CLEAR
     for share, status in ((KEPT - 0.01, "failed"), (KEPT + 0.01, "ok"), (-1.0, "failed")):
-        assert _collapse(LINEAR["full"], arrays, posterior(share * signal.slopes)).status == status
+        assert _collapse(LINEAR["full"], window(arrays), posterior(share * signal.slopes)).status == status
 
 
 def test_the_share_does_not_see_the_level_of_months():

@@ -17,7 +17,7 @@ import bayesfactor as bf
 from bayesfactor.errors import AlignmentError, ConvergenceWarning, DataError
 from bayesfactor.inference import checkpoint, guides, run, space
 from bayesfactor.inference.streaming import StoredMonths, window_of
-from bayesfactor.inference.variational import negative_elbo, plan_for
+from bayesfactor.inference.variational import WEIGHED, negative_elbo, plan_for
 from benchmarks.kill import digest
 
 NETWORK = bf.FundamentalFactorModel(hidden=(3,), noise="normal")
@@ -158,7 +158,7 @@ def test_a_streamed_fit_is_labelled_as_one_in_memory(store, streamed):
     assert {name: streamed.provenance[name] for name in same} == {name: other.provenance[name] for name in same}
     assert streamed.panel_fingerprint == store.fingerprint
     weights = streamed.tree["guide"]["log_weight"]
-    assert weights.shape == (2, 30)
+    assert weights.shape == (2, WEIGHED)
     assert np.isfinite(weights).all()
 
 
@@ -199,7 +199,7 @@ def test_a_linear_model_needs_no_stream(store):
 
 def test_blocks_of_a_few_months_join(store, monkeypatch):
     monkeypatch.setattr("bayesfactor.inference.streaming.BLOCK_BYTES", 5 * store.n_slots * 3 * 8)
-    assert [len(arrays.returns) for arrays in window_of(store).blocks()] == [5, 5, 5, 5, 3]
+    assert [len(arrays.returns) for arrays in window_of(store, 2).blocks()] == [5, 5, 5, 5, 3]
     test_a_linear_model_needs_no_stream(store)
     test_the_collapse_check_sees_every_month(store)
 
@@ -311,8 +311,8 @@ def test_no_part_of_a_fit_holds_the_panel(large, monkeypatch, part):
             "preparing": lambda: run._prepared(NETWORK, large, settings, 0),
             "batches": lambda: consumed(stream.batches(0, 40)),
             "sweep": lambda: consumed(stream.sweep()),
-            "collapse": lambda: run._swept_once(window_of(large)),
-            "probes": lambda: run._probe_rows(window_of(large)),
+            "collapse": lambda: run._swept_once(window_of(large, 2)),
+            "probes": lambda: run._probe_rows(window_of(large, 2)),
         }[part]
     )
     assert used < 0.3 * 100 * 1500 * 21 * 4

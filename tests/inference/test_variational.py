@@ -196,7 +196,7 @@ def history(*stages, restarts=1, slope=0.0, noise=0.0, steps=50):
 
 @pytest.mark.parametrize(
     ("done", "stage"),
-    [(0, 0), (50, 0), (550, 0), (599, 0), (600, 1), (799, 1), (800, 2), (999, 2), (1000, None), (1001, None)],
+    [(0, 0), (50, 0), (650, 0), (699, 0), (700, 1), (999, 1), (1000, None), (1001, None)],
 )
 def test_a_given_number_of_steps_is_shared_out(done, stage):
     taken = History([0], [np.zeros((2, done))]) if done else History([], [])
@@ -213,8 +213,7 @@ CASES = {
     "rising": (history(0, 0, 0, 0, slope=-1.0), None, 1),
     "stopped gaining": (history(0, 0, 0, 0), None, 1),
     "only the stage counts": (history(0, 0, 0, 0, 1, 1, 1), None, 1),
-    "the second has stopped": (history(0, 0, 0, 0, 1, 1, 1, 1), None, 2),
-    "done": (history(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2), None, None),
+    "the second has stopped too": (history(0, 0, 0, 0, 1, 1, 1, 1), None, None),
     "minibatches look further back": (history(*[0] * 11), 3, 0),
     "and then stop": (history(*[0] * 12), 3, 1),
     "NaN gains nothing": (history(0, 0, 0, 0, slope=float("nan")), None, 1),
