@@ -15,6 +15,7 @@ RHAT_LIMIT = 1.01
 ESS_LIMIT = 400
 BFMI_LIMIT = 0.3
 KHAT_LIMIT = 0.7
+ELBO_LIMIT = 10  # nats; a chunk's mean bound is within a few of its expectation
 # Beyond these a fit is of no use at all; between the two sets of limits it is usable with care.
 RHAT_FAILED = 1.1
 ESS_FAILED = 50
@@ -220,6 +221,20 @@ def of_guide(khat: np.ndarray) -> Verdict:
         "of NUTS"
     )
     return Verdict("failed" if np.isnan(largest) else "warn", (reason,))
+
+
+def of_restarts(elbo: np.ndarray) -> Verdict:
+    """Verdict on the final bounds (chain,) of restarts, nats: far apart, they have found different modes."""
+    spread = float(np.max(elbo) - np.min(elbo))
+    if spread <= ELBO_LIMIT:
+        return Verdict("ok", ())
+    best = int(np.argmax(elbo))
+    reason = (
+        f"the bounds of the restarts differ by {spread:.0f} nats (must be within {ELBO_LIMIT}; restart {best} is "
+        "best): the posterior has several modes, and NUTS chains may miss some too; take more restarts, or a smaller "
+        "network"
+    )
+    return Verdict("warn", (reason,))
 
 
 def worst(*verdicts: Verdict) -> Verdict:

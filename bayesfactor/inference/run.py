@@ -31,6 +31,7 @@ from bayesfactor.inference.diagnostics import (
     diagnose_functions,
     finite,
     of_guide,
+    of_restarts,
     verdict,
     verdict_by_month,
     worst,
@@ -261,6 +262,8 @@ def _computed(
         outcome = judged(diagnosed, statistics)
     if draws.guide is not None:
         outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
+        if not many and isinstance(inference, SVI) and inference.batch is None:  # a minibatch's bound is too noisy
+            outcome = worst(outcome, of_restarts(draws.guide["elbo"][:, -1]))
     return Fit(
         model=model,
         inference=inference,

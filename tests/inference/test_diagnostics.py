@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from bayesfactor.inference import diagnostics
-from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, of_guide, verdict, worst
+from bayesfactor.inference.diagnostics import Verdict, diagnose_functions, of_guide, of_restarts, verdict, worst
 from bayesfactor.inference.variational import pareto_khat
 
 NAN = float("nan")
@@ -155,3 +155,10 @@ def test_a_ratio_that_is_not_finite_is_no_pass(bad):
     found = pareto_khat(log_weight)
     assert np.isnan(found).tolist() == [False, True, False]
     assert of_guide(found).status == "failed"
+
+
+@pytest.mark.parametrize(("gap", "status"), [(0.0, "ok"), (10.0, "ok"), (10.1, "warn")])
+def test_restarts_far_apart_have_found_different_modes(gap, status):
+    found = of_restarts(np.array([100.0, 100.0 + gap, 100.0]))
+    assert found.status == status
+    assert status == "ok" or "restart 1 is best" in found.reasons[0]
