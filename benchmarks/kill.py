@@ -4,7 +4,7 @@
 
 A child process fits a small model with a checkpoint after every chunk and prints a digest of everything in its result.
 It is killed (SIGKILL) at a moment drawn uniformly from the time that an undisturbed child takes from its first saved
-chunk to its end. Then the same call is made in a fresh process, and killed, until a process ends by itself: its digest
+chunk to its last. Then the same call is made in a fresh process, and killed, until a process ends by itself: its digest
 must be that of the undisturbed child.
 """
 
@@ -103,6 +103,8 @@ def child(inference: Any, checkpoint: Path, moment: str | None) -> None:
         if not sampling:
             sampling = True
             print("sampling", flush=True)
+        if arguments[0] == arguments[1]:
+            print("complete", flush=True)
         if left == 0 and kind == "after":
             die()
         if left == 0 and kind == "wait":
@@ -142,8 +144,10 @@ def killed(method: str, n_draws: int, points: int, rng: np.random.Generator) -> 
         process = start(method, n_draws, Path(folder) / "undisturbed")
         until_sampling(process)
         began = time.monotonic()
-        want = finished(process)
+        assert process.stdout is not None
+        process.stdout.readline()
         span = time.monotonic() - began
+        want = finished(process)
         places: Counter[str] = Counter()
         runs = identical = 0
         while places.total() < points:

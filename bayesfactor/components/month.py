@@ -306,8 +306,8 @@ def log_density_by_laplace(law: MonthLaw, returns: Array, observed: Array) -> Ar
         low_rank = law.loadings @ law.root / _noise_scale(law)[:, None]
         covariance = _inverse(precision(law, jnp.ones_like(law.mean)))
         blur = jnp.sqrt(jnp.sum((low_rank @ covariance) * low_rank, axis=-1))
-        law = law._replace(noise=Laplace(jax.lax.stop_gradient(blur)))
-        entropy = 0.5 * (n_shocks - jax.lax.stop_gradient(jnp.trace(covariance)))
+        law = law._replace(noise=Laplace(blur))
+        entropy = 0.5 * (n_shocks - jnp.trace(covariance))
 
     mode, inverse = mode_of(jax.lax.stop_gradient(law))
     slope = score(law, mode)

@@ -210,8 +210,11 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
 
 def _described(instance: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(instance):
-        return {"class": type(instance).__name__}
-    settings = storage._settings(instance)
+        raise DataError(
+            f"checkpoint= must know everything that the bits depend on, and {type(instance).__name__} is no dataclass: "
+            "make your model a frozen dataclass (see the page on writing one)"
+        )
+    settings = {**storage._settings(instance), "module": type(instance).__module__}
     if settings.get("network") is not None:
         settings["network"] = _structure(vars(instance)["network"])
     return json.loads(json.dumps(settings, default=lambda value: {**_structure(value), "values": _digest(value)}))
@@ -221,7 +224,9 @@ def _structure(value: Any) -> dict[str, Any]:
     """Class, shapes and a digest of what is not an array; addresses in memory differ between processes."""
     leaves, tree = jax.tree.flatten(value)
     shapes = [_layout(leaf) if hasattr(leaf, "dtype") else None for leaf in leaves]
-    said = [str(tree), *(repr(leaf) for leaf in leaves if not hasattr(leaf, "dtype"))]
+    # Weights are parameters of the model, whatever their values; arrays of whole numbers are part of the network.
+    fixed = [leaf for leaf in leaves if hasattr(leaf, "dtype") and leaf.dtype.kind not in "fc"]
+    said = [str(tree), *(repr(leaf) for leaf in leaves if not hasattr(leaf, "dtype")), *map(_digest, fixed)]
     said = [re.sub(r" at 0x[0-9a-f]+", "", text) for text in said]
     digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
     return {"class": type(value).__name__, "leaves": shapes, "structure": digest}

@@ -63,7 +63,8 @@ def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> Line
 
     Months are weighted by ``(S + s_t^2 (Z'Z)^-1)^-1`` with ``S`` the diagonal variance of slopes over months, which
     makes them Fama and MacBeth's with efficient weights; without `by_month` ``S`` is zero (pooled rows). The test is
-    Wald's, with Hotelling's correction for the number of months.
+    Wald's, with Hotelling's correction for the number of months; of slopes more than half as many as months, in the
+    leading directions only.
 
     Parameters
     ----------
@@ -99,13 +100,16 @@ def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> Line
         rows = count.sum() - n_months - size
         noise_level = max(np.sum(square) - slopes @ target, 1e-12) / max(rows, 1)
         precision, target = precision / noise_level, target / noise_level
-    wald = float(target @ np.linalg.lstsq(precision, target, rcond=None)[0])
-    if not by_month:
-        p_value = float(stats.chi2.sf(wald, size))
-    elif n_months > size + 2:
-        p_value = float(stats.f.sf(wald * (n_months - size) / (size * (n_months - 1)), size, n_months - size))
+    # With few months, in the directions in which characteristics vary most: chosen without looking at returns.
+    tested = size if not by_month else min(size, max(1, (n_months - 2) // 2))
+    directions = np.linalg.eigh(gram.sum(axis=0))[1][:, size - tested :]
+    within, seen = directions.T @ precision @ directions, directions.T @ target
+    wald = float(seen @ np.linalg.lstsq(within, seen, rcond=None)[0])
+    if by_month:
+        left = n_months - tested
+        p_value = float(stats.f.sf(wald * left / (tested * (n_months - 1)), tested, left))
     else:
-        p_value = 1.0  # fewer months than slopes: nothing is clear
+        p_value = float(stats.chi2.sf(wald, size))
     ridge = precision + identity * (0.0 if np.isinf(prior_sd) else prior_sd**-2.0)
     return LinearSignal(np.linalg.lstsq(ridge, target, rcond=None)[0], p_value)
 

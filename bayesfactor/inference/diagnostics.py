@@ -223,6 +223,15 @@ def of_guide(khat: np.ndarray) -> Verdict:
     return Verdict("failed" if np.isnan(largest) else "warn", (reason,))
 
 
+def of_steps(n_steps: np.ndarray, limit: int) -> Verdict:
+    """Verdict on an optimisation that was to stop by itself: "warn" when it ran into the limit."""
+    if int(np.max(n_steps)) < limit:
+        return Verdict("ok", ())
+    return Verdict(
+        "warn", (f"the bound was still rising after {limit:,} steps: give steps, or a larger learning_rate",)
+    )
+
+
 def of_restarts(elbo: np.ndarray) -> Verdict:
     """Verdict on the final bounds (chain,) of restarts, nats: far apart, they have found different modes."""
     spread = float(np.max(elbo) - np.min(elbo))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesfactor.inference.diagnostics import calibrated
+from bayesfactor.inference.diagnostics import KHAT_LIMIT
 from bayesfactor.inference.settings import Inference
 
 
@@ -83,7 +83,7 @@ class Fit:
     @property
     def uncalibrated(self) -> bool:
         """Whether the bands come from a guide that fails its check (Pareto k-hat of 0.7 or more): labelled so."""
-        return "guide" in self.tree and not calibrated(np.asarray(self.tree["guide"]["khat"]))
+        return "guide" in self.tree and not bool((self.tree["guide"]["khat"] < KHAT_LIMIT).all())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -103,13 +103,16 @@ class Fit:
 
         Returns
         -------
-        DataFrame by quantity: mean, sd, band, ess_bulk, ess_tail, r_hat, mcse; returns in decimal per period.
+        DataFrame by quantity: mean, sd, band, ess_bulk, ess_tail, r_hat, mcse; returns in decimal per period. A column
+        `bands` says so where they are uncalibrated.
         """
         functions = self.tree["functions"].to_dataset()
         names = [name for name in functions.data_vars if name != "sensitivity"]
         functions = functions[names].mean("time") if "time" in functions.dims else functions[names]
         tree = xr.DataTree.from_dict({"functions": functions})
-        return arviz_stats.summary(tree, group="functions", ci_prob=prob, ci_kind="eti", round_to="none")
+        table = arviz_stats.summary(tree, group="functions", ci_prob=prob, ci_kind="eti", round_to="none")
+        table.attrs["status"] = self.status
+        return table.assign(bands="uncalibrated") if self.uncalibrated else table
 
     def save(self, path: str | Path) -> Path:
         """Write the fit to one netCDF file that ends with its own SHA-256; returns the path.

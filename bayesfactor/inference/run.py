@@ -32,6 +32,7 @@ from bayesfactor.inference.diagnostics import (
     finite,
     of_guide,
     of_restarts,
+    of_steps,
     verdict,
     verdict_by_month,
     worst,
@@ -40,8 +41,9 @@ from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
 from bayesfactor.inference.streaming import StoredMonths, Window, cast, window_of
-from bayesfactor.inference.variational import Stream, redrawn, run_svi
+from bayesfactor.inference.variational import MAX_STEPS, Stream, redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
+from bayesfactor.models.training import MonthRows, TrainingData
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.panel.store import PanelStore
 
@@ -264,6 +266,8 @@ def _computed(
         outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
         if not many and isinstance(inference, SVI) and inference.batch is None:  # a minibatch's bound is too noisy
             outcome = worst(outcome, of_restarts(draws.guide["elbo"][:, -1]))
+        if isinstance(inference, SVI) and inference.steps == "auto":
+            outcome = worst(outcome, of_steps(draws.guide["n_steps"], MAX_STEPS))
     return Fit(
         model=model,
         inference=inference,
@@ -350,9 +354,9 @@ def _double(inference: Inference, *, reduced: bool) -> bool:
 
 def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     """Whether a program computes on every stock, not on sums over them."""
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
-    n_months, n_slots = arrays.returns.shape
-    return any(shape[:2] == (n_months, n_slots) or shape[:3] == (n_months, 1, n_slots) for shape in shapes)
+    if isinstance(data, TrainingData):
+        return isinstance(data.months, MonthRows)
+    return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
 
 
 def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inference, seed: int) -> Checkpoint:
@@ -451,6 +455,7 @@ def _guide_dataset(guide: dict[str, np.ndarray], times: np.ndarray | None) -> xr
         "elbo": ["chunk"],
         "log_weight": ["guide_draw"],
         "khat": [],
+        "n_steps": [],
         "acceptance": [],
     }
     leading = ["chain"] if times is None else ["chain", "time"]

@@ -83,7 +83,7 @@ class SVI:
         on all parameters, for comparison: at the signal-to-noise of returns they lose the signal (decision 10).
     steps : "auto" stops when the bound gains nothing more; or how many.
     batch : months a step, weighted up to the whole window; all of them if None. With minibatches nothing is moved,
-        and average slopes are part of the guide.
+        average slopes are part of the guide, and above 400 parameters it is of low rank.
     restarts : fits from different starts; each gives a chain of draws.
     draws : draws a restart.
     polish : trajectories that adapt to the posterior before draws are kept; 0 draws from the Gaussian itself.

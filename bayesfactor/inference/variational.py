@@ -284,12 +284,14 @@ def run_svi(
     if checkpoint is not None:
         checkpoint.offer(limit, limit, state, history.arrays)
     elbo = history.elbo()
-    if not np.isfinite(elbo[..., -1]).all():
+    final = elbo[..., -4:].sum(axis=-1)
+    if not np.isfinite(final).all():
         raise ConvergenceError(
-            f"the bound of restart {int(np.argwhere(~np.isfinite(elbo[..., -1]))[0, -1])} is not finite after "
+            f"the bound of restart {int(np.argwhere(~np.isfinite(final))[0, -1])} is not finite after "
             f"{done:,} steps: lower learning_rate (it is {settings.learning_rate})"
         )
-    return _drawn(model, programs, plan, settings, state.average, data, draw_keys, elbo, stream)
+    told = {"elbo": elbo, "n_steps": np.full(elbo.shape[:-1], done)}
+    return _drawn(model, programs, plan, settings, state.average, data, draw_keys, told, stream)
 
 
 def redrawn(
@@ -309,7 +311,8 @@ def redrawn(
     programs = programs_for(model, settings, plan, many=many)
     _, draw_keys = _keys(rng_key, settings.restarts, many)
     parameters = {name: jnp.asarray(guide[name]) for name in PARAMETERS if name in guide}
-    return _drawn(model, programs, plan, settings, parameters, data, draw_keys, guide["elbo"], stream)
+    told = {name: guide[name] for name in ("elbo", "n_steps")}
+    return _drawn(model, programs, plan, settings, parameters, data, draw_keys, told, stream)
 
 
 class History(NamedTuple):
@@ -385,7 +388,7 @@ def _drawn(
     guide: Any,
     data: Any,
     keys: Array,
-    elbo: np.ndarray,
+    told: dict[str, np.ndarray],
     stream: Stream | None,
 ) -> Draws:
     """Weigh the guide by its own draws, then draw from it or from where its draws move to."""
@@ -396,7 +399,7 @@ def _drawn(
     for index in np.ndindex(joint.shape[:-1]):
         own = guides.log_density({name: value[index] for name, value in arrays.items()}, np.asarray(weighed[index]))
         log_weight[index] = joint[index] - own
-    weights = {"elbo": elbo, "log_weight": log_weight, "khat": pareto_khat(log_weight)}
+    weights = {**told, "log_weight": log_weight, "khat": pareto_khat(log_weight)}
 
     integrates = plan.collapsed and model.collapses_slopes
     if plan.moved:
