@@ -26,7 +26,7 @@ import jax.numpy as jnp  # noqa: E402
 from numpyro import handlers  # noqa: E402
 
 from bayesfactor.components.batches import map_in_batches  # noqa: E402
-from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, share_kept  # noqa: E402
+from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, month_sums, share_kept  # noqa: E402
 from bayesfactor.inference.diagnostics import KHAT_LIMIT  # noqa: E402
 from bayesfactor.inference.sampling import Draws, run_nuts  # noqa: E402
 from bayesfactor.inference.settings import NUTS, SVI  # noqa: E402
@@ -177,7 +177,7 @@ def judged(model: FundamentalFactorModel, draws: Draws, given: DataSet) -> dict[
 
 def collapse(model: FundamentalFactorModel, draws: Draws, arrays: PanelArrays) -> dict[str, Any]:
     """The check of `bayesfactor.fit`, on all rows."""
-    signal = linear_signal(arrays, model.slope_sd, by_month=False)
+    signal = linear_signal(month_sums(arrays), model.slope_sd, by_month=False)
     rows = arrays.characteristics.reshape(-1, arrays.characteristics.shape[-1])
     month = np.repeat(np.arange(len(arrays.returns)), arrays.returns.shape[1])
     inputs = jnp.asarray(rows)
