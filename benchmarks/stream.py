@@ -1,8 +1,8 @@
 """A fit whose panel does not fit in memory; the result goes to docs/reliability.md.
 
-    python -m benchmarks.stream [--gib 2] [--steps 100] [--batch 2]
+    python -m benchmarks.stream [--gib 2] [--steps 100] [--batch 8]
 
-A panel store is written piece by piece: 12,000 stocks by 60 characteristics a week, float32, random numbers with a
+A panel store is written piece by piece: 3,000 stocks by 60 characteristics a week, float32, random numbers with a
 nonlinear signal. Then a child process trains a network from it, and fails when its peak resident memory (ru_maxrss,
 JAX and its compiler included) is above 1 GiB. RLIMIT_DATA is of no use here: it counts address space, of which JAX
 reserves another GiB without touching it.
@@ -25,9 +25,9 @@ from benchmarks.kill import record
 from benchmarks.record import CACHE, ROOT, use_compilation_cache
 
 LIMIT = 2**30  # bytes
-N_STOCKS, N_CHARACTERISTICS = 12_000, 60
+N_STOCKS, N_CHARACTERISTICS = 3_000, 60
 WEEK_BYTES = N_STOCKS * (N_CHARACTERISTICS + 1) * 4
-PIECE = 4  # weeks written at once
+PIECE = 16  # weeks written at once
 
 
 def write(path: Path, n_weeks: int) -> None:
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=2.0)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--keep", action="store_true", help="leave the store in .cache for the next run")
     parser.add_argument("--write", action="store_true", help="only write the store")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
