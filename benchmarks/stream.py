@@ -3,26 +3,32 @@
     python -m benchmarks.stream [--gib 2] [--steps 100] [--batch 8]
 
 A panel store is written piece by piece: 3,000 stocks by 60 characteristics a week, float32, random numbers with a
-nonlinear signal. Then a child process trains a network from it, and fails when its peak resident memory (ru_maxrss,
-JAX and its compiler included) is above 1 GiB. RLIMIT_DATA is of no use here: it counts address space, of which JAX
-reserves another GiB without touching it.
+nonlinear signal. Then a child process trains a network from it, compiling everything anew, and fails when its peak
+resident memory (ru_maxrss, JAX and its compiler included) is above 1 GiB. As root with control groups it also runs in
+one that is limited to 1 GiB, so that the kernel kills a process which needs more. RLIMIT_DATA is of no use here: it
+counts address space, of which JAX reserves another GiB without touching it. The child runs with MALLOC_ARENA_MAX=2:
+glibc gives every thread of the compiler and of Zarr a heap of its own otherwise, which costs some 70 MiB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.kill import record
-from benchmarks.record import CACHE, ROOT, use_compilation_cache
+from benchmarks.record import CACHE, ROOT
 
 LIMIT = 2**30  # bytes
 N_STOCKS, N_CHARACTERISTICS = 3_000, 60
@@ -65,7 +71,6 @@ def write(path: Path, n_weeks: int) -> None:
 
 def child(path: Path, steps: int, batch: int) -> None:
     """Fit and print what it took."""
-    use_compilation_cache()
     import warnings
 
     import bayesfactor as bf
@@ -104,6 +109,29 @@ def complete(path: Path, n_weeks: int) -> bool:
     return (path / "manifest.json").exists() and len(bf.open_panel(path).times) == n_weeks
 
 
+@contextmanager
+def limited() -> Iterator[tuple[list[str], str]]:
+    """Words before a command that put it into a control group of `LIMIT` bytes, and how that is said."""
+    for controller, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        group = controller / f"bayesfactor-stream-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(LIMIT))
+        except OSError:
+            if group.exists():
+                group.rmdir()
+            continue
+        try:
+            yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"], "a control group of 1 GiB"
+        finally:
+            group.rmdir()
+        return
+    yield [], "no control group to be had"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=2.0)
@@ -127,19 +155,22 @@ def main() -> None:
     if given.write:
         return
     words = ["--child", str(path), "--steps", str(given.steps), "--batch", str(given.batch)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.stream", *words],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    with limited() as (before, held), tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [*before, sys.executable, "-m", "benchmarks.stream", *words],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            check=False,
+            env=os.environ | {"MALLOC_ARENA_MAX": "2", "JAX_COMPILATION_CACHE_DIR": cache},
+        )
     if not given.keep:
         shutil.rmtree(path)
     what = (
         f"SVI(batch={given.batch}, steps={given.steps}) of a network from a store of {n_weeks:,} weeks x "
         f"{N_STOCKS:,} stocks x {N_CHARACTERISTICS} characteristics, "
-        f"{n_weeks * WEEK_BYTES / 2**30:.2f} GiB in float32; limit: 1 GiB of peak resident memory (ru_maxrss)"
+        f"{n_weeks * WEEK_BYTES / 2**30:.2f} GiB in float32; limit: 1 GiB of peak resident memory (ru_maxrss), {held}; "
+        "MALLOC_ARENA_MAX=2, nothing compiled before"
     )
     if done.returncode:
         record(what, f"the process died ({done.returncode})")

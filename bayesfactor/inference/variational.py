@@ -419,7 +419,9 @@ def pareto_khat(log_weight: np.ndarray) -> np.ndarray:
     """Pareto k-hat (...) of log importance ratios (..., draw); NaN where one of them is not finite."""
     finite = np.isfinite(log_weight).all(axis=-1)
     # An infinite ratio is no tail to PSIS: it would pass. ArviZ wants log likelihoods: the ratios' negative logs.
-    _, khat = array_stats.psislw(-np.where(finite[..., None], log_weight, np.arange(log_weight.shape[-1])))
+    usable = np.where(finite[..., None], log_weight, np.arange(log_weight.shape[-1]))
+    with np.errstate(all="ignore"):  # ratios so far apart that all but a few are 0: k-hat is large or NaN, and says so
+        _, khat = array_stats.psislw(-usable)
     return np.where(finite, khat, np.nan)
 
 
