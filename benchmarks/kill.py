@@ -138,7 +138,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 def killed(method: str, n_draws: int, points: int, rng: np.random.Generator) -> str:
     """Kill and start again, at so many random moments in all; what came of it, in words.
 
-    A run is killed until it is complete before its next moment; then the next run begins.
+    A run is killed until all of it is saved, or it is complete before its next moment; then it may end and the next
+    run begins.
     """
     with tempfile.TemporaryDirectory() as folder:
         process = start(method, n_draws, Path(folder) / "undisturbed")
@@ -153,19 +154,22 @@ def killed(method: str, n_draws: int, points: int, rng: np.random.Generator) -> 
         while places.total() < points:
             runs += 1
             path = Path(folder) / f"run-{runs}"
-            while places.total() < points:
+            found = ""
+            while not found and places.total() < points:
                 process = start(method, n_draws, path)
-                found = until_sampling(process)
+                begun = until_sampling(process)
                 time.sleep(rng.uniform(0, span))
                 process.kill()
                 output, _ = process.communicate()
                 if process.returncode == 0:
-                    found += output
+                    found = begun + output
                     break
-                places[where(path)] += 1
-                print(f"{places.total()} of {points}: run {runs} killed {where(path)}", flush=True)
-            else:
-                found = finished(start(method, n_draws, path))
+                place = where(path)
+                places[place] += 1
+                print(f"{places.total()} of {points}: run {runs} killed {place}", flush=True)
+                if place.startswith("after"):
+                    break  # all is saved: to kill it once more would show nothing
+            found = found or finished(start(method, n_draws, path))
             left = [entry.name for entry in Path(folder).iterdir() if entry.name.endswith(".partial")]
             same = found.split()[-1] == want and not left
             identical += same
