@@ -104,12 +104,14 @@ def fit(
     given = _prepared(model, panel, inference, seed)
     key = month_keys(seed, given.window.times) if many else jax.random.key(seed)
     resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
+    months = [f"{time:%Y-%m-%d}" for time in given.window.times] if many else None
+    shared: dict[str, Any] = {"many": many, "labels": months, "checkpoint": resume}
 
     def draw(tell: Report) -> Draws:
         if isinstance(inference, NUTS):
-            return run_nuts(model, given.data, inference, key, tell, many=many, checkpoint=resume)
+            return run_nuts(model, given.data, inference, key, tell, **shared)
         if isinstance(inference, SVI):
-            return run_svi(model, given.data, inference, key, tell, many=many, checkpoint=resume, stream=given.stream)
+            return run_svi(model, given.data, inference, key, tell, **shared, stream=given.stream)
         return _run_exact(model, given.data, inference, seed)
 
     result = _computed(model, given, inference, draw, seed, progress, resume)

@@ -7,7 +7,7 @@ as arguments, so a second fit of the same shape compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -142,6 +142,14 @@ def in_groups(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
     return mapped
 
 
+def first_unusable(usable: Any, labels: Sequence[str] | None, word: str = "chain") -> str:
+    """The first of (chain,) or (data set, chain) that is not usable, in words."""
+    *data_set, chain = np.argwhere(~np.asarray(usable))[0]
+    if not data_set:
+        return f"{word} {chain}"
+    return f"{labels[data_set[0]] if labels else f'data set {data_set[0]}'}, {word} {chain}"
+
+
 def _field(state: Any, path: str) -> Array:
     for name in path.split("."):
         state = getattr(state, name)
@@ -156,6 +164,7 @@ def run_nuts(
     report: Callable[[int, int], None] | None = None,
     *,
     many: bool = False,
+    labels: Sequence[str] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Draws:
     """Draw from the posterior of one data set, or of many of one shape at once.
@@ -167,6 +176,7 @@ def run_nuts(
     settings : see `NUTS`.
     rng_key : key, or keys (data set,).
     report : called with (draws done, draws in all) per chain, warm-up included.
+    labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
 
     Returns
@@ -191,7 +201,7 @@ def run_nuts(
         if not bool(jnp.all(usable)):
             raise ConvergenceError(
                 f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or "
-                f"its gradient at the chosen one (chain {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: "
+                f"its gradient at the chosen one ({first_unusable(usable, labels)}). Usual causes: "
                 "prior scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
             )
     else:

@@ -8,7 +8,7 @@ guide's draws are then moved by a few Hamiltonian trajectories in its own coordi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError, DataError
 from bayesfactor.inference import guides, space
 from bayesfactor.inference.checkpoint import Checkpoint
-from bayesfactor.inference.sampling import COMPILER, Draws, in_groups
+from bayesfactor.inference.sampling import COMPILER, Draws, first_unusable, in_groups
 from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
 
@@ -216,6 +216,7 @@ def run_svi(
     report: Callable[[int, int], None] | None = None,
     *,
     many: bool = False,
+    labels: Sequence[str] | None = None,
     checkpoint: Checkpoint | None = None,
     stream: Stream | None = None,
 ) -> Draws:
@@ -228,6 +229,7 @@ def run_svi(
     settings : see `SVI`.
     rng_key : one key; one for each data set if `many`.
     report : called with (steps done, steps at most).
+    labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
     stream : where the months of every step come from when they are not in memory.
 
@@ -256,8 +258,8 @@ def run_svi(
         if not bool(jnp.all(usable)):
             raise ConvergenceError(
                 f"no restart can begin: the log density is not finite at {space.START_CANDIDATES} starting points "
-                f"(restart {int(np.argwhere(~np.asarray(usable))[0, -1])}). Usual causes: prior scales that are far "
-                "too wide, a network that returns NaN. Check the model on panel.arrays()."
+                f"({first_unusable(usable, labels, 'restart')}). Usual causes: prior scales that are far too wide, a "
+                "network that returns NaN. Check the model on panel.arrays()."
             )
     else:
         state, history = saved.state, History.from_arrays(saved.arrays)
@@ -287,8 +289,8 @@ def run_svi(
     final = elbo[..., -4:].sum(axis=-1)
     if not np.isfinite(final).all():
         raise ConvergenceError(
-            f"the bound of restart {int(np.argwhere(~np.isfinite(final))[0, -1])} is not finite after "
-            f"{done:,} steps: lower learning_rate (it is {settings.learning_rate})"
+            f"the bound of {first_unusable(np.isfinite(final), labels, 'restart')} is not finite after {done:,} steps: "
+            f"lower learning_rate (it is {settings.learning_rate})"
         )
     told = {"elbo": elbo, "n_steps": np.full(elbo.shape[:-1], done)}
     return _drawn(model, programs, plan, settings, state.average, data, draw_keys, told, stream)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bayesfactor as bf
-from bayesfactor.errors import ComparisonError
+from bayesfactor.errors import ComparisonError, ConvergenceError
 from bayesfactor.evaluation import architecture
 
 SVI = bf.SVI(steps=300, draws=50, restarts=2, polish=4)
@@ -77,12 +77,13 @@ def test_every_stock_of_a_month_is_left_out_once():
         assert (counts == 100).all()
 
 
-def standing_in(monkeypatch, scores):
+def standing_in(monkeypatch, scores, failed=()):
     """Every model's left-out months get the scores (month,) given for its name."""
 
     def score(model, split, inference, seed, by_stock):
         values = pd.Series(scores[model.name], index=economy("linear").times)
-        return values[split.left_out.times], SimpleNamespace(status="warn", reasons=(f"of {model.name}",))
+        status = "failed" if model.name in failed else "warn"
+        return values[split.left_out.times], SimpleNamespace(status=status, reasons=(f"of {model.name}",))
 
     monkeypatch.setattr(architecture, "_score", score)
     return {name: SimpleNamespace(name=name) for name in scores}
@@ -102,6 +103,18 @@ def test_the_simplest_within_one_standard_error_is_chosen(monkeypatch, gap, chos
     assert table.loc["simple", "se"] == pytest.approx(base.std(ddof=1) / np.sqrt(24))
     assert table["status"].tolist() == ["warn", "warn"]
     assert table.attrs["reasons"] == {"simple": ["of simple"], "rich": ["of rich"]}
+
+
+def test_a_model_with_a_failed_fit_is_not_chosen(monkeypatch):
+    base = np.random.default_rng(1).standard_normal(24)
+    scores = {"simple": base + 2, "middle": base, "rich": base - 5}
+    given = standing_in(monkeypatch, scores, failed=("simple",))
+    table = bf.choose_architecture(given, economy("linear"), SVI)
+    assert table.index[table["chosen"]].tolist() == ["middle"]
+    assert table["difference"].tolist() == pytest.approx([2, 0, -5])
+    given = standing_in(monkeypatch, scores, failed=tuple(scores))
+    with pytest.raises(ConvergenceError, match=r"nothing to choose from: 'simple': of simple; 'middle': of middle"):
+        bf.choose_architecture(given, economy("linear"), SVI)
 
 
 def test_scores_that_are_not_finite_are_refused(monkeypatch):

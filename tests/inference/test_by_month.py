@@ -7,7 +7,9 @@ import math
 import re
 from dataclasses import replace
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ import xarray as xr
 from fits import fit_of_draws, fitted, panel, train, with_data
 
 import bayesfactor as bf
-from bayesfactor.errors import DataError, DataWarning, EmptyWindowError, UnsupportedQuantityError
+from bayesfactor.errors import ConvergenceError, DataError, DataWarning, EmptyWindowError, UnsupportedQuantityError
 from bayesfactor.inference.by_month import MONTH_STEPS, month_keys, settings_by_month
 from bayesfactor.inference.diagnostics import of_guide, verdict_by_month
 from bayesfactor.inference.variational import run_svi
@@ -346,3 +348,20 @@ def test_k_hat_is_judged_by_the_share_of_months(bad, status, value):
     khat[1, :bad] = value
     not_ok = "failed" if np.isnan(value) else "warn"
     assert of_guide(khat).status == (not_ok if status == "not ok" else status)
+
+
+@pytest.mark.parametrize("inference", [FEW, bf.NUTS(warmup=20, draws=4, chains=2)])
+def test_a_month_that_cannot_start_is_named(inference):
+    class Fragile(eqx.Module):
+        weight: jax.Array = eqx.field(default_factory=lambda: jnp.ones(2))
+
+        def __call__(self, z):
+            return self.weight * jnp.where(jnp.max(jnp.abs(z)) > 8.0, jnp.nan, 1.0) * z[:2]
+
+    third = train().times[2]
+    z = train().data["characteristics"].copy()
+    z[2, np.argmax(train().data["in_universe"].values[2]), 0] = 9.0
+    spoiled = bf.Panel(train().data.assign(characteristics=z), train().frequency, "standardise")
+    model = bf.FundamentalFactorModel(hidden=(), network=Fragile(), **NONE)
+    with pytest.raises(ConvergenceError, match=rf"\({third:%Y-%m-%d}, (chain|restart) 0\)"):
+        bf.fit(model, spoiled, inference, progress=False)
