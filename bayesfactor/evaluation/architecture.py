@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayesfactor.errors import ComparisonError, ConvergenceError, ConvergenceWarning
+from bayesfactor.errors import ComparisonError, ConvergenceWarning
 from bayesfactor.evaluation.scores import log_mean_exp
 
 if TYPE_CHECKING:
@@ -50,16 +50,14 @@ def choose_architecture(
     DataFrame by `model`, in the order given: score, mean log density of a left-out month (nats); se, from the spread of
     months, or of stock folds where there is one month; difference to the best and difference_se, likewise paired;
     status, the worst of its fits; and chosen, true for the first whose difference from the best is at most one
-    standard error. A model with a failed fit is neither chosen nor the best: its score is not that of the model. attrs:
-    folds, unit ("month" or "stocks of a month"), reasons by model.
+    standard error; a `ConvergenceWarning` says when one of its fits failed. attrs: folds, unit ("month" or "stocks of
+    a month"), reasons by model.
 
     Raises
     ------
     ComparisonError
         With no models, both kinds of pooling, a density that is not one, fewer than 2 folds, more folds than months
         (or stocks of a month) to leave out, or a score that is not finite.
-    ConvergenceError
-        When every model has a fit that failed.
     """
     by_stock = _check(models, folds)
     splits = list(_stock_folds(panel, folds, seed) if by_stock else _month_folds(panel, folds, seed))
@@ -79,22 +77,23 @@ def choose_architecture(
         reasons[name] = sorted({reason for fit in found for reason in fit.reasons})
     clusters = {name: _clusters(table) for name, table in scores.items()}
     means = {name: values.mean() for name, values in clusters.items()}
-    sound = [name for name, status in statuses.items() if status != "failed"]
-    if not sound:
-        told = "; ".join(f"{name!r}: {', '.join(given)}" for name, given in reasons.items())
-        raise ConvergenceError(
-            f"at least one model must have no failed fit, or there is nothing to choose from: {told}. Usually the fits "
-            "are too short, or the networks too large for these months: give smaller ones, or longer inference."
-        )
-    best = max(sound, key=lambda name: means[name])
+    best = max(means, key=lambda name: means[name])
     rows = {}
     for name, values in clusters.items():
         gap = values - clusters[best]
         rows[name] = (values.mean(), _se(values), gap.mean(), _se(gap), statuses[name])
     columns = ["score", "se", "difference", "difference_se", "status"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
-    near = [name for name in sound if table.loc[name, "difference"] >= -table.loc[name, "difference_se"]]
-    table["chosen"] = table.index == near[0]
+    near = table["difference"] >= -table["difference_se"]
+    chosen = str(near.idxmax())
+    table["chosen"] = table.index == chosen
+    if statuses[chosen] == "failed":
+        warnings.warn(
+            f"the chosen model {chosen!r} has a fit that failed ({'; '.join(reasons[chosen])}): its score may not be "
+            "that of the model. Choose again with longer inference, or with NUTS.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     table.attrs = {"folds": folds, "unit": "stocks of a month" if by_stock else "month", "reasons": reasons}
     return table
 
