@@ -25,7 +25,7 @@ from bayesfactor.errors import (
 from bayesfactor.panel import preparation
 from bayesfactor.panel.contract import cells_of
 from bayesfactor.panel.panel import Panel
-from bayesfactor.panel.periods import Calendar, as_days, show
+from bayesfactor.panel.periods import Calendar, as_days, show, span
 
 _CHOICES = {
     "weights": ("equal", "value"),
@@ -274,7 +274,7 @@ def _sorted(
     odd = _oddities(result, thin, panel.frequency, rule)
     result["returns"] = result.returns.where(~thin)
     result["long_short"] = (("time", "characteristic"), _spreads(result.returns.values, counts), _EXCESS)
-    units = {"units": f"of the characteristics, {panel.preparation}"}
+    units = {"units": f"as in the panel ({panel.preparation})"}
     at = np.where((formed >= 0)[:, None], breaks[formed], np.nan)[first:]
     result["breakpoints"] = (("time", "breakpoint"), at, units)
     result["n_unplaced"] = ("time", (universe & (kept < 0)).sum(axis=1)[first:])
@@ -382,7 +382,9 @@ def _formation(panel: Panel, rebalance: str) -> np.ndarray:
     where = np.searchsorted(month, july)
     formed = np.where(month[np.minimum(where, month.size - 1)] == july, where, -1)
     if (formed < 0).all():
-        raise EmptyWindowError(f'rebalance="june" must find a July, when members change: {panel!r} has none.')
+        raise EmptyWindowError(
+            f'rebalance="june" must find a July, when members change: the panel runs {span(panel.times, "monthly")}.'
+        )
     return formed
 
 
