@@ -36,6 +36,7 @@ _HOME = {
 _MODULES = {
     "datasets": "bayesfactor.panel.datasets",
     "simulate": "bayesfactor.panel.simulate",
+    "sorts": "bayesfactor.panel.sorts",
     "errors": "bayesfactor.errors",
     "models": "bayesfactor.models",
     "metrics": "bayesfactor.evaluation.metrics",
@@ -69,6 +70,7 @@ __all__ = [
     "sensitivities",
     "sensitivity_bound",
     "simulate",
+    "sorts",
     "to_csv",
 ]
 
@@ -79,7 +81,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
-    from bayesfactor.panel import Panel, datasets, read_frame, simulate
+    from bayesfactor.panel import Panel, datasets, read_frame, simulate, sorts
     from bayesfactor.panel.store import PanelStore, open_panel
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 

@@ -18,7 +18,7 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore::bayesfactor.errors.ConvergenceWarning")  # the page says that its draws are few
-@pytest.mark.parametrize(("page", "least"), [("panel.md", 5), ("tutorial.md", 5), ("inference.md", 1)])
+@pytest.mark.parametrize(("page", "least"), [("panel.md", 5), ("tutorial.md", 5), ("inference.md", 1), ("sorts.md", 4)])
 def test_blocks_run_in_order(page: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
