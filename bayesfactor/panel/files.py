@@ -5,6 +5,7 @@ What a file is, is told from its first bytes. Nothing is unpacked to disk, nothi
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import stat
@@ -48,6 +49,7 @@ _FOREIGN = {
     b"<html": "a web page, perhaps in place of a download",
 }
 _HEAD = 512
+_LONGEST_ROW = 2**20  # bytes
 _ALWAYS_ALLOWED = 64 * 2**20  # bytes; no ratio is absurd below
 
 
@@ -119,27 +121,24 @@ def read_table(
         if ".csv" not in [suffix.lower() for suffix in PurePosixPath(file.name).suffixes[-2:]]:
             raise DataError(f"a panel is read from .parquet or .csv: found {file.name}. Otherwise give a DataFrame.")
         with _told(file.name):
-            header = pd.read_csv(
-                file.stream, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            # with the first row, so that one longer than the header is an error and no column is taken for an index
+            first = pd.read_csv(
+                file.stream, header=None, nrows=2, dtype=str, keep_default_na=False, encoding="utf-8-sig"
             )
-    names = [str(name) for name in header.iloc[0]]
+    names = [str(name) for name in first.iloc[0]]
     _check_names(names, columns, file.name)
+    _check_end(path, len(names))
     absent = {name: MISSING_TEXT for name in names if name not in text}
     with opened(path, member=member, limits=limits) as file, _told(file.name):
-        frame = pd.read_csv(
+        return pd.read_csv(
             file.stream,
             dtype={name: str for name in text if name in names},
             usecols=None if columns is None else list(columns),
+            index_col=False,
             keep_default_na=False,
             na_values=absent,
             encoding="utf-8-sig",
         )
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(
-            f"{file.name}: every row must have as many cells as the header: found rows with more than {len(names)}. "
-            "Usually the first column has no name in the header, or a cell holds a comma without quotes."
-        )
-    return frame
 
 
 @contextmanager
@@ -175,6 +174,22 @@ def opened(path: str | Path, *, member: str | None = None, limits: Limits | None
         if source is not packed:
             stream = io.BufferedReader(_Bounded(source, name, path.stat().st_size, limits), 2**20)
         yield Opened(name, stream, _check_content(stream.peek(_HEAD)[:_HEAD], name, source is not packed))
+
+
+def _check_end(path: Path, width: int) -> None:
+    """Refuse text that stops in the middle of a row; archives have checksums for that."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_ROW))
+        end = file.read()
+    if path.suffix.lower() != ".csv" or end.endswith((b"\n", b"\r")):
+        return
+    last = end.splitlines()[-1].decode("utf-8", errors="replace")
+    cells = len(next(csv.reader([last])))
+    if cells < width:
+        raise DataError(
+            f"{path.name} must end with a whole row: its last line has {cells} of {width} cells, {last[:40]!r}. "
+            "Usually the file is truncated. Download or write it again."
+        )
 
 
 def require_columns(names: Iterable[str], wanted: Sequence[str], what: str) -> None:
@@ -222,9 +237,9 @@ class _Bounded(io.RawIOBase):
         allowed = min(self._limits.bytes, max(_ALWAYS_ALLOWED, self._limits.ratio * self._packed))
         if self._seen > allowed:
             raise UnsafeArchiveError(
-                f"{self._name} must not expand beyond {allowed:,.0f} bytes: it does (an archive of {self._packed:,} bytes, "
-                f"at most {self._limits.ratio:g} times and {self._limits.bytes:,} bytes). Usually it is not what it claims "
-                "to be. If you trust it, pass a larger limits=Limits(bytes=..., ratio=...) to read_table."
+                f"{self._name} must not expand beyond {allowed:,.0f} bytes: it does (an archive of {self._packed:,} "
+                f"bytes, at most {self._limits.ratio:g} times and {self._limits.bytes:,} bytes). Usually it is not "
+                "what it claims to be. If you trust it, pass a larger limits=Limits(bytes=..., ratio=...) to read_table."
             )
         buffer[: len(data)] = data
         return len(data)
@@ -329,8 +344,12 @@ def _told(name: str) -> Iterator[None]:
     except BayesFactorError:
         raise
     except Exception as error:
-        hint = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
-        raise DataError(f"cannot read {name}: {error}.{hint}") from error
+        hint = ""
+        if isinstance(error, UnicodeDecodeError):
+            hint = " Save it as UTF-8."
+        elif "Expected" in str(error):
+            hint = " Usually a comma without quotes in a cell or at the end of rows, or a first column without name."
+        raise DataError(f"cannot read {name}: {str(error).strip()}.{hint}") from error
 
 
 def _check_names(names: list[str], columns: Sequence[str] | None, file: str) -> None:
