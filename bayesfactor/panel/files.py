@@ -50,6 +50,7 @@ _FOREIGN = {
 }
 _HEAD = 512
 _LONGEST_ROW = 2**20  # bytes
+_ROWS_AT_A_TIME = 2**17
 _ALWAYS_ALLOWED = 64 * 2**20  # bytes; no ratio is absurd below
 
 
@@ -130,15 +131,17 @@ def read_table(
     _check_end(path, len(names))
     absent = {name: MISSING_TEXT for name in names if name not in text}
     with opened(path, member=member, limits=limits) as file, _told(file.name):
-        return pd.read_csv(
-            file.stream,
-            dtype={name: str for name in text if name in names},
-            usecols=None if columns is None else list(columns),
-            index_col=False,
-            keep_default_na=False,
-            na_values=absent,
-            encoding="utf-8-sig",
-        )
+        options: dict[str, Any] = {
+            "dtype": {name: str for name in text if name in names},
+            "index_col": False,
+            "keep_default_na": False,
+            "na_values": absent,
+            "encoding": "utf-8-sig",
+        }
+        if columns is None:
+            return pd.read_csv(file.stream, **options)
+        with pd.read_csv(file.stream, chunksize=_ROWS_AT_A_TIME, **options) as chunks:  # usecols would allow long rows
+            return pd.concat([chunk[list(columns)] for chunk in chunks], ignore_index=True)
 
 
 @contextmanager
@@ -237,8 +240,8 @@ class _Bounded(io.RawIOBase):
         allowed = min(self._limits.bytes, max(_ALWAYS_ALLOWED, self._limits.ratio * self._packed))
         if self._seen > allowed:
             raise UnsafeArchiveError(
-                f"{self._name} must not expand beyond {allowed:,.0f} bytes: it does (an archive of {self._packed:,} "
-                f"bytes, at most {self._limits.ratio:g} times and {self._limits.bytes:,} bytes). Usually it is not "
+                f"{self._name} must not expand beyond {allowed:,.0f} bytes: it does (the archive has {self._packed:,}; "
+                f"at most {self._limits.ratio:g} times that and {self._limits.bytes:,} are allowed). Usually it is not "
                 "what it claims to be. If you trust it, pass a larger limits=Limits(bytes=..., ratio=...) to read_table."
             )
         buffer[: len(data)] = data

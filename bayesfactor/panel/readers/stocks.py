@@ -313,8 +313,8 @@ def dixon_polson(
         counts = np.unique(month, return_counts=True)[1]
         if np.unique(counts).size > 1:
             raise DataError(
-                "under asset='position' all months must have the same number of rows: found {counts.min()} to "
-                f"{counts.max()}."
+                "under asset='position' all months must have the same number of rows: found "
+                f"{counts.min()} to {counts.max()}."
             )
         labels = pd.Series(month).groupby(month).cumcount().map("{:04d}".format).to_numpy()
     else:
