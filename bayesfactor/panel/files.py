@@ -242,7 +242,7 @@ class _Bounded(io.RawIOBase):
             raise UnsafeArchiveError(
                 f"{self._name} must not expand beyond {allowed:,.0f} bytes: it does (the archive has {self._packed:,}; "
                 f"at most {self._limits.ratio:g} times that and {self._limits.bytes:,} are allowed). Usually it is not "
-                "what it claims to be. If you trust it, pass a larger limits=Limits(bytes=..., ratio=...) to read_table."
+                "what it claims to be. If you trust it, pass larger limits=Limits(bytes=..., ratio=...) to read_table."
             )
         buffer[: len(data)] = data
         return len(data)

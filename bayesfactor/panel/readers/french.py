@@ -40,7 +40,7 @@ _UNITS = {
 _MOST_BYTES = 2**28  # the largest daily files of the library have some 30 million
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrenchTable:
     """One table of a file.
 
@@ -57,7 +57,7 @@ class FrenchTable:
     name: str
     frequency: str
     units: str | None
-    values: pd.DataFrame
+    values: pd.DataFrame = field(repr=False)
     lines: tuple[int, int]
 
     def portfolio_returns(self, *, units: str | None = None) -> pd.DataFrame:
@@ -142,7 +142,7 @@ class FrenchTable:
         return returns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrenchFile:
     """What a file of the library holds.
 
@@ -158,7 +158,7 @@ class FrenchFile:
     name: str
     tables: Mapping[str, FrenchTable]
     vintage: str | None
-    preamble: str
+    preamble: str = field(repr=False)
     copyright: str | None = field(repr=False)
 
     def __getitem__(self, words: str) -> FrenchTable:

@@ -61,9 +61,9 @@ def welch_goyal(path: str | Path | pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame (time, predictor), month ends, decimal (tbl, lty, AAA, BAA annualised): every value DATED BY THE MONTH IT
-    DESCRIBES, not by when it was known. `attrs["lag"]` holds the ages of `WELCH_GOYAL_LAGS`. Column rfree is the
-    riskless rate over the month of its date and may serve as `risk_free=` after `.dropna()`.
+    DataFrame (time, predictor), month ends, decimal (tbl, lty, tms, dfy annualised): every value DATED BY THE MONTH IT
+    DESCRIBES, not by when it was known. `WELCH_GOYAL_LAGS` says how long to wait. Column rfree is the riskless rate
+    over the month of its date, so that it may serve as `risk_free=` with decimal returns.
 
     Raises
     ------
@@ -82,9 +82,7 @@ def welch_goyal(path: str | Path | pd.DataFrame) -> pd.DataFrame:
         cells = [(show(days[row], "monthly"), show(days[row + 1], "monthly")) for row in bad]
         raise DataError(f"months must follow one another, each once: they do not at {first_three(cells)}.")
     values = pd.DataFrame({name: _numbers(frame[name], days) for name in wanted}, index=time)
-    predictors = _predictors(values) if wanted is _RAW else values[list(_DERIVED)]
-    predictors.attrs = {"lag": dict(WELCH_GOYAL_LAGS)}
-    return predictors
+    return _predictors(values) if wanted is _RAW else values
 
 
 def _predictors(raw: pd.DataFrame) -> pd.DataFrame:

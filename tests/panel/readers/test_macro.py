@@ -93,8 +93,8 @@ def test_a_later_month_changes_no_earlier_one(column: str) -> None:
     assert not before.iloc[cut:].equals(after.iloc[cut:])
 
 
-def test_lags_are_told_with_the_frame() -> None:
-    assert welch_goyal(raw()).attrs["lag"] == WELCH_GOYAL_LAGS
+def test_every_predictor_has_its_lag() -> None:
+    assert welch_goyal(raw()).columns.tolist() == list(WELCH_GOYAL_LAGS)
     assert WELCH_GOYAL_LAGS["infl"] == 2
     assert {lag for name, lag in WELCH_GOYAL_LAGS.items() if name != "infl"} == {1}
 
