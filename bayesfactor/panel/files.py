@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+import numpy as np
 import pandas as pd
 from pyarrow import parquet
 
@@ -138,9 +139,10 @@ def read_table(
             "na_values": absent,
             "encoding": "utf-8-sig",
         }
+        rows = io.BufferedReader(_Rows(file.stream, len(names), file.name), 2**18)
         if columns is None:
-            return pd.read_csv(file.stream, **options)
-        with pd.read_csv(file.stream, chunksize=_ROWS_AT_A_TIME, **options) as chunks:  # usecols would allow long rows
+            return pd.read_csv(rows, **options)
+        with pd.read_csv(rows, chunksize=_ROWS_AT_A_TIME, **options) as chunks:  # usecols would allow long rows
             return pd.concat([chunk[list(columns)] for chunk in chunks], ignore_index=True)
 
 
@@ -246,6 +248,46 @@ class _Bounded(io.RawIOBase):
             )
         buffer[: len(data)] = data
         return len(data)
+
+
+class _Rows(io.RawIOBase):
+    """Text on its way to the parser, which would fill up a row that is too short with missing cells.
+
+    Commas are counted line by line, as long as no quote says that a cell may hold one.
+    """
+
+    def __init__(self, source: IO[bytes], width: int, name: str) -> None:
+        self._source, self._width, self._name = source, width, name
+        self._line, self._commas, self._length, self._plain = 1, 0, 0, True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer))
+        self._plain = self._plain and b'"' not in data
+        if self._plain:
+            self._count(np.frombuffer(data, np.uint8))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _count(self, text: np.ndarray) -> None:
+        ends, commas = np.flatnonzero(text == ord("\n")), np.flatnonzero(text == ord(","))
+        counts = np.diff(np.searchsorted(commas, ends), prepend=0)
+        lengths = np.diff(ends, prepend=-1) - 1
+        if ends.size:
+            counts[0] += self._commas
+            lengths[0] += self._length
+            short = np.flatnonzero((counts < self._width - 1) & (lengths > 1))  # a carriage return alone is no row
+            if short.size:
+                raise DataError(
+                    f"{self._name}, line {self._line + short[0]}: a row must have {self._width} cells as the header: "
+                    f"found {counts[short[0]] + 1}. Usually the file was cut off, and perhaps continued."
+                )
+            self._line += ends.size
+            self._commas, self._length = commas.size - int(np.searchsorted(commas, ends[-1])), text.size - ends[-1] - 1
+        else:
+            self._commas, self._length = self._commas + commas.size, self._length + text.size
 
 
 def _open_zip(packed: IO[bytes], name: str) -> zipfile.ZipFile:

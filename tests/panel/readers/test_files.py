@@ -291,6 +291,7 @@ BROKEN = {
     "a,b\n1,2,3\n4,5\n": "line 2, saw 3",
     "a,b\n1,2,\n3,4,\n": "line 2, saw 3.*at the end of rows",
     "a,b\n1,2\n3": "1 of 2 cells, '3'",
+    "a,b\n1,2\n34\n5,6\n": "line 3: a row must have 2 cells as the header: found 1",
     "a,b\n1,2\n3,4,5\n": "line 3, saw 3",
     'a,b\n1,"2\n': "cannot read",
 }
@@ -305,6 +306,26 @@ def test_broken_tables(tmp_path: Path, text: str) -> None:
     if "line" in BROKEN[text]:
         with pytest.raises(DataError, match=BROKEN[text]):
             read_table(tmp_path / "a.csv", columns=("a",))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("row", [1, 2, 30_000, 59_999, 60_000])
+def test_a_short_row_is_named_wherever_it_is(tmp_path: Path, row: int, end: str) -> None:
+    """Lines cross the blocks in which the file is read; blank lines are no rows."""
+    lines = [f"{i},0.125,{i % 7}" for i in range(60_000)]
+    path = tmp_path / "a.csv"
+    path.write_bytes(("a,b,c" + end + end.join(lines) + end + end).encode())
+    whole = read_table(path)
+    assert whole["a"].tolist() == list(range(60_000))
+    lines[row - 1] = "77,8"
+    path.write_bytes(("a,b,c" + end + end.join(lines) + end).encode())
+    with pytest.raises(DataError, match=rf"a\.csv, line {row + 1}: a row must have 3 cells as the header: found 2"):
+        read_table(path)
+
+
+def test_commas_within_quotes_are_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('a,b\n"1,5",x\n"2",y\n')
+    assert read_table(tmp_path / "a.csv")["a"].tolist() == ["1,5", "2"]
 
 
 def test_other_wrong_files(tmp_path: Path) -> None:
