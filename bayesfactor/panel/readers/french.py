@@ -389,7 +389,7 @@ def _vintage(preamble: str, name: str) -> str | None:
         warnings.warn(
             f"{name}: the name says vintage {outside[1]}, the text {inside[1]}. The text is kept.",
             DataWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     found = inside or outside
     return found[1] if found else None

@@ -501,7 +501,7 @@ def _refuse_codes(data: pd.DataFrame, names: Sequence[str]) -> None:
             continue
         code = values[coded].max()
         if rest.min() - code > max(np.ptp(rest), 1.0):
-            rows = first_three(f"row {row}" for row in np.flatnonzero(coded))
+            rows = first_three(f"row {row}" for row in data.index[coded])
             raise DataError(
                 f"column {name!r} must be NaN where it is missing: it is {code:g} in {rows}, all else lies in "
                 f"{rest.min():.4g} to {rest.max():.4g}. Usually a missing code: replace it by NaN."
