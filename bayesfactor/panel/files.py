@@ -77,6 +77,7 @@ class Opened:
     name: str  # as messages name it: "file.zip/member.csv"
     stream: IO[bytes]
     is_parquet: bool
+    is_packed: bool  # in a gzip or ZIP, which has a checksum
 
 
 def read_table(
@@ -116,7 +117,7 @@ def read_table(
     with opened(path, member=member, limits=limits) as file:
         if file.is_parquet:
             with _told(file.name):
-                source = path if file.name == path.name and file.stream.seekable() else io.BytesIO(file.stream.read())
+                source = io.BytesIO(file.stream.read()) if file.is_packed else path
                 if columns is not None:
                     require_columns(parquet.read_schema(source).names, columns, file.name)
                 return pd.read_parquet(source, columns=None if columns is None else list(columns))
@@ -129,7 +130,8 @@ def read_table(
             )
     names = [str(name) for name in first.iloc[0]]
     _check_names(names, columns, file.name)
-    _check_end(path, len(names))
+    if not file.is_packed:
+        _check_end(path, len(names))
     absent = {name: MISSING_TEXT for name in names if name not in text}
     with opened(path, member=member, limits=limits) as file, _told(file.name):
         options: dict[str, Any] = {
@@ -178,15 +180,16 @@ def opened(path: str | Path, *, member: str | None = None, limits: Limits | None
         stream = packed
         if source is not packed:
             stream = io.BufferedReader(_Bounded(source, name, path.stat().st_size, limits), 2**20)
-        yield Opened(name, stream, _check_content(stream.peek(_HEAD)[:_HEAD], name, source is not packed))
+        packed_up = source is not packed
+        yield Opened(name, stream, _check_content(stream.peek(_HEAD)[:_HEAD], name, packed_up), packed_up)
 
 
 def _check_end(path: Path, width: int) -> None:
-    """Refuse text that stops in the middle of a row; archives have checksums for that."""
+    """Refuse text that stops in the middle of its last row; archives have checksums for that."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LONGEST_ROW))
         end = file.read()
-    if path.suffix.lower() != ".csv" or end.endswith((b"\n", b"\r")):
+    if end.endswith((b"\n", b"\r")):
         return
     last = end.splitlines()[-1].decode("utf-8", errors="replace")
     cells = len(next(csv.reader([last])))

@@ -81,7 +81,7 @@ def gkx(
     DataError, DuplicateKeyError, LookAheadError, UnitsError
         Columns absent or misnamed, duplicates, characteristics whose timing the readme does not state.
     """
-    names = GKX_CHARACTERISTICS if characteristics is None else tuple(characteristics)
+    names = _named(characteristics) or GKX_CHARACTERISTICS
     odd = [name for name in names if name not in GKX_CHARACTERISTICS]
     if odd:
         raise LookAheadError(
@@ -93,15 +93,15 @@ def gkx(
     kept = ["permno", *names, *({"mvel1"} & set(frame.columns) - set(names))]
     month = _months(frame["DATE"], "DATE")
     size = "mvel1" if "mvel1" in kept else None
-    data = frame[kept].assign(known=month - 1)
+    data = frame[kept].assign(_known=month - 1)
     if "sic2" in frame:
         data["sic2"] = _at(frame["sic2"], frame["permno"], month, data["permno"], month - 1)
     if isinstance(returns, str):
         require_columns(frame.columns, (returns,), "the GKX file")
-        data["return_"] = frame[returns].to_numpy()
+        data["_return"] = frame[returns].to_numpy()
         told: tuple[str, ...] = ()
     else:
-        data["return_"], told = _joined(returns, data["permno"], month)
+        data["_return"], told = _joined(returns, data["permno"], month)
     return _panel(
         data,
         "gkx: characteristics of DATE explain the return of the same month, as its readme says",
@@ -150,14 +150,14 @@ def open_asset_pricing(
     DataError, DuplicateKeyError, UnitsError
         Columns absent or misnamed, duplicates, missing codes.
     """
-    wanted = ("permno", "yyyymm", *(characteristics or ()))
-    frame = _frame(path, "permno", "the Open Asset Pricing file", wanted, only=characteristics is not None)
-    names = tuple(characteristics or (name for name in frame.columns if name not in ("permno", "yyyymm")))
+    given = _named(characteristics)
+    frame = _frame(path, "permno", "the Open Asset Pricing file", ("permno", "yyyymm", *given), only=bool(given))
+    names = tuple(given or (name for name in frame.columns if name not in ("permno", "yyyymm")))
     known = _months(frame["yyyymm"], "yyyymm")
     permno = _ids(frame["permno"], "permno")
     values, told = _joined(returns, permno, known + 1)
     return _panel(
-        frame[list(names)].assign(permno=permno, known=known, return_=values),
+        frame[list(names)].assign(permno=permno, _known=known, _return=values),
         "open_asset_pricing: signals of yyyymm explain the return of the next month",
         told,
         asset="permno",
@@ -206,7 +206,8 @@ def jkp(
         Columns absent or misnamed, a country that is not there, duplicates, a return as characteristic.
     """
     needed = ("id", "eom", "excntry", "me", "ret_exc_lead1m")
-    wanted = (*needed, *(characteristics or ()), *((group,) if group else ()))
+    given = _named(characteristics)
+    wanted = (*needed, *given, *((group,) if group else ()))
     frame = _frame(path, "id", "the JKP file", wanted)
     countries = [country] if isinstance(country, str) else list(country)
     there = frame["excntry"].astype(str).unique().tolist()
@@ -214,7 +215,7 @@ def jkp(
     if absent:
         raise DataError(f"country must be in excntry: {first_three(absent)} is not among {', '.join(sorted(there))}.")
     returns = {name for name in _JKP_OTHER if name.startswith("ret")}
-    ahead = [name for name in characteristics or () if name in returns]
+    ahead = [name for name in given if name in returns]
     if ahead:
         raise LookAheadError(
             f"{first_three(ahead)} are returns of the month or of the next, no characteristics. The past return is "
@@ -231,10 +232,10 @@ def jkp(
         raise DataError(f"some row must pass the authors' screens ({', '.join(_JKP_SCREENS)} equal to 1): {line}.")
     frame = frame[keep]
     numeric = frame.select_dtypes("number").columns
-    names = tuple(characteristics or (name for name in numeric if name not in _JKP_OTHER and name != group))
+    names = tuple(given or (name for name in numeric if name not in _JKP_OTHER and name != group))
     kept = dict.fromkeys(["me", *names, *((group,) if group else ())])
     data = frame[list(kept)].assign(
-        id=_ids(frame["id"], "id"), known=_months(frame["eom"], "eom"), return_=frame["ret_exc_lead1m"].to_numpy()
+        id=_ids(frame["id"], "id"), _known=_months(frame["eom"], "eom"), _return=frame["ret_exc_lead1m"].to_numpy()
     )
     return _panel(
         data,
@@ -281,8 +282,8 @@ def dixon_polson(
     lag : age of the exposures in months: 0 if they were known before the month of their date began, 1 if they came
         about in it and are used for the next.
     units, excess, risk_free, missing : as `gkx`.
-    fillers : stocks without data are rows that repeat one another exactly, exposures and return (X_small has some 30 a
-        month). Say "drop" (the stock is then absent in that month) or "keep" where there are some.
+    fillers : stocks without data are rows whose exposures repeat one another exactly (X_small has dozens a month). Say
+        "drop" (the stock is then absent in that month) or "keep" where three or more do.
 
     Returns
     -------
@@ -297,6 +298,8 @@ def dixon_polson(
     """
     if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 0:
         raise LookAheadError(f"lag must be a whole number of months, 0 or more: found {lag!r}.")
+    if fillers not in (None, "drop", "keep"):
+        raise DataError(f'fillers must be "drop" or "keep": found {fillers!r}.')
     exposures, outcome = (
         read_table(one, text=(asset,)) if not isinstance(one, pd.DataFrame) else one for one in (x, y)
     )
@@ -319,15 +322,15 @@ def dixon_polson(
         labels = pd.Series(month).groupby(month).cumcount().map("{:04d}".format).to_numpy()
     else:
         labels = _ids(both[asset], asset)
-    keys = pd.DataFrame(both[[*names, *named]]).assign(month=month)
-    copies = (keys.groupby(list(keys.columns), dropna=False)["month"].transform("size") >= _FEWEST_FILLERS).to_numpy()
-    if copies.any() and fillers not in ("drop", "keep"):
+    keys = both[list(names)].assign(_month=month)
+    copies = (keys.groupby(list(keys), dropna=False)["_month"].transform("size") >= _FEWEST_FILLERS).to_numpy()
+    if copies.any() and fillers is None:
         cells = [(str(both["date"][row]), labels[row]) for row in np.flatnonzero(copies)]
         raise DataError(
-            f"rows of a month must differ: {first_three(cells)} repeat others exactly, exposures and return. Usually "
-            'they stand for stocks without data. Say fillers="drop" or fillers="keep".'
+            f"stocks of a month must differ: the exposures of {first_three(cells)} repeat those of others exactly. "
+            'Usually they stand for stocks without data. Say fillers="drop" or fillers="keep".'
         )
-    data = both[[*names]].assign(asset_=labels, known=month - 1, return_=both[named[0]].to_numpy())
+    data = both[[*names]].assign(_asset=labels, _known=month - 1, _return=both[named[0]].to_numpy())
     line = "dixon_polson: a date labels the month of the return"
     if fillers == "drop":
         data = data[~copies]
@@ -336,7 +339,7 @@ def dixon_polson(
         data,
         line,
         (),
-        asset="asset_",
+        asset="_asset",
         lag=lag,
         units=units,
         excess=excess,
@@ -378,11 +381,11 @@ def _panel(
     if not characteristics:
         raise DataError("a panel needs at least one characteristic: no column is left. Name some.")
     _refuse_codes(data, characteristics)
-    ends = (data["known"].to_numpy() + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+    ends = (data["_known"].to_numpy() + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
     panel = read_frame(
-        data.drop(columns="known").assign(known=ends.astype("datetime64[ns]")),
-        time="known",
-        returns="return_",
+        data.assign(_known=ends.astype("datetime64[ns]")),
+        time="_known",
+        returns="_return",
         returns_over="next",
         lag=lag,
         frequency="monthly",
@@ -407,6 +410,10 @@ def _frame(path: Source, asset: str, layout: str, wanted: Sequence[str], only: b
         frame = read_table(path, text=(asset,), columns=columns if only else None)
     require_columns(frame.columns, columns, layout)
     return frame[columns] if only else frame
+
+
+def _named(characteristics: Sequence[str] | None) -> tuple[str, ...]:
+    return (characteristics,) if isinstance(characteristics, str) else tuple(characteristics or ())
 
 
 def _ids(column: pd.Series, name: str) -> np.ndarray:
@@ -448,7 +455,7 @@ def _joined(
         raise DataError(
             f"returns must be a Series or a frame, joined by permno and date: found {type(returns).__name__}."
         )
-    frame = returns.to_frame("return_") if isinstance(returns, pd.Series) else returns
+    frame = returns.to_frame("_return") if isinstance(returns, pd.Series) else returns
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     columns = [str(name) for name in frame.columns]

@@ -70,6 +70,9 @@ def test_one_table_however_it_is_packed(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(
             read_table(str(file), columns=("x", "date")), FRAME[["date", "x"]], check_like=True
         )
+    gzipped(tmp_path / "really_gzip.csv", CSV)
+    files.append(tmp_path / "really_gzip.csv")
+    pd.testing.assert_frame_equal(read_table(files[-1], text=("asset",)), FRAME)
     named = zipped(tmp_path / "two.zip", ("a.csv", CSV), ("b.csv", "y\n1\n"))
     assert read_table(named, member="b.csv")["y"].tolist() == [1]
     assert sorted(os.listdir(tmp_path)) == sorted([*(file.name for file in files), "two.zip"])

@@ -365,6 +365,16 @@ def test_faults_of_jkp_files_are_told() -> None:
         jkp(pd.concat([frame, frame]), country="USA")
 
 
+def test_one_characteristic_may_be_a_word() -> None:
+    with pytest.warns(DataWarning):
+        assert (
+            open_asset_pricing(osap_file(), returns=returns(), characteristics="AM", **DECIMAL).data.characteristic
+            == "AM"
+        )
+    assert quiet_gkx(gkx_file(), returns(), characteristics="bm").data.characteristic.values.tolist() == ["bm"]
+    assert jkp(jkp_file(), country="USA", characteristics="be_me").data.characteristic.values.tolist() == ["be_me"]
+
+
 def test_a_code_that_is_a_value_among_others_is_kept() -> None:
     """Signed ages reach -999 months; a value beside others is no code."""
     frame = osap_file()
@@ -407,13 +417,15 @@ def test_dixon_polson_rows_belong_to_the_month_of_their_date(lag: int) -> None:
 
 def test_stocks_without_data_must_be_told_what_to_do_with() -> None:
     x, y = small()
-    with pytest.raises(DataError, match=r"\(2010-01-01, 0000\), .*\(36 in all\) repeat others exactly"):
+    with pytest.raises(DataError, match=r"\(2010-01-01, 0000\), .*\(36 in all\) repeat those of others exactly"):
         dixon_polson(x, y, asset="position", lag=0, **DECIMAL)
     kept = dixon_polson(x, y, asset="position", lag=0, fillers="keep", **DECIMAL)
     dropped = dixon_polson(x, y, asset="position", lag=0, fillers="drop", **DECIMAL)
     assert kept.data.sizes["asset"] == 12
     assert dropped.data.asset.values.tolist() == [f"{i:04d}" for i in range(4, 12)]
     assert "36 filler rows left out" in dropped.history[0]
+    with pytest.raises(DataError, match="'remove'"):
+        dixon_polson(x, y, asset="position", lag=0, fillers="remove", **DECIMAL)
 
 
 def test_dixon_polson_files_with_names(tmp_path: Path) -> None:
