@@ -20,6 +20,7 @@ from bayesfactor.errors import (
     first_three,
 )
 from bayesfactor.panel.contract import refuse_impossible, total_losses
+from bayesfactor.panel.files import read_table
 from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
 from bayesfactor.panel.panel import Panel, Recipe
 from bayesfactor.panel.periods import (
@@ -37,7 +38,6 @@ from bayesfactor.panel.periods import (
 _NOT_TOLD: Any = object()
 _TINY_RETURN = 0.001
 _LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
-_MISSING_TEXT = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"]
 _CHOICES = {
     "returns_over": (
         DataError,
@@ -287,7 +287,7 @@ def _check_lag(lag: Any, returns_over: str) -> None:
 
 
 def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
-    frame = origin if isinstance(origin, pd.DataFrame) else _read_file(origin, layout.asset)
+    frame = origin if isinstance(origin, pd.DataFrame) else read_table(origin, text=(layout.asset,))
     wanted = {layout.time, layout.asset}
     levels = [name for name in frame.index.names if name in wanted]
     both = [name for name in levels if name in frame.columns]
@@ -313,23 +313,6 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
         if name is not None:
             _must_have(frame, name, role)
     return frame
-
-
-def _read_file(path: Path, asset: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"no such file: {path}.")
-    kind = "".join(path.suffixes[-2:] if path.suffix in (".gz", ".zip") else path.suffixes[-1:])
-    try:
-        if kind in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        if kind.startswith(".csv"):
-            # Identifiers stay text as written: no ticker "NA" lost, no leading zero dropped.
-            names = pd.read_csv(path, nrows=0).columns
-            absent = {name: _MISSING_TEXT for name in names if name != asset}
-            return pd.read_csv(path, dtype={asset: str}, keep_default_na=False, na_values=absent)
-    except Exception as error:
-        raise DataError(f"cannot read {path}: {error}.") from error
-    raise DataError(f"a panel is read from .parquet or .csv: found {path.name}. Otherwise give a DataFrame.")
 
 
 def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
