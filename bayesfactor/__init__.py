@@ -35,6 +35,7 @@ _HOME = {
 }
 _MODULES = {
     "datasets": "bayesfactor.panel.datasets",
+    "readers": "bayesfactor.panel.readers",
     "simulate": "bayesfactor.panel.simulate",
     "sorts": "bayesfactor.panel.sorts",
     "errors": "bayesfactor.errors",
@@ -66,6 +67,7 @@ __all__ = [
     "open_panel",
     "plots",
     "read_frame",
+    "readers",
     "redraw",
     "sensitivities",
     "sensitivity_bound",
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
-    from bayesfactor.panel import Panel, datasets, read_frame, simulate, sorts
+    from bayesfactor.panel import Panel, datasets, read_frame, readers, simulate, sorts
     from bayesfactor.panel.store import PanelStore, open_panel
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 
