@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesfactor.panel.characteristics.definitions import ratio
+from bayesfactor.panel.characteristics.definitions import log, ratio
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,12 @@ def downside_beta(block: Block) -> np.ndarray:
 def illiquidity(block: Block) -> np.ndarray:
     """Mean of |return| by million of currency traded."""
     return block.mean(1e6 * np.abs(block.values["returns"]) / block.values["traded_value"])
+
+
+def net_issuance(now: Block, then: Block, year: Block) -> np.ndarray:
+    """Log growth of market equity that returns do not explain: shares issued, splits left out."""
+    grown = now.last(now.values["market_equity"]) / then.last(then.values["market_equity"])
+    return log(grown) - log(1.0 + year.compounded())
 
 
 def zero_trading_days(block: Block) -> np.ndarray:

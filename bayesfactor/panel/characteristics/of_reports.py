@@ -88,8 +88,9 @@ def _standardised(k: Known, item: str) -> np.ndarray:
     return np.where(count >= FEWEST_SURPRISES, ratio(k.surprise(item), np.sqrt(variance)), np.nan)
 
 
-def _operating_assets(k: Known) -> np.ndarray:
-    return (k.at("assets") - k.at("cash")) - (k.at("liabilities") - k.at("debt"))
+def _operating_assets(k: Known, months: int = 0) -> np.ndarray:
+    assets, cash, liabilities, debt = (k.at(item, months) for item in ("assets", "cash", "liabilities", "debt"))
+    return assets - cash - liabilities + debt
 
 
 REPORT_DEFINITIONS = (
@@ -332,6 +333,15 @@ REPORT_DEFINITIONS = (
         _YEAR_AGO,
         "Hirshleifer, Hou, Teoh, Zhang (2004)",
         lambda k: _year_before(k, _operating_assets(k)),
+    ),
+    _of(
+        "rna",
+        "operating income / (assets - cash - liabilities + debt) a year before",
+        "operating_income assets cash liabilities debt",
+        _YEAR,
+        "Soliman (2008)",
+        lambda k: ratio(k.year("operating_income"), _operating_assets(k, 12)),
+        least=5,
     ),
     _of(
         "debtgr",
