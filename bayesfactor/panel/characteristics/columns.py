@@ -62,7 +62,7 @@ class Columns:
     def warn(self, bad: np.ndarray, what: str) -> None:
         """A `DataWarning` that names the rows."""
         if bad.any():
-            warnings.warn(f"{what}: {self.keys(bad)}.", DataWarning, stacklevel=4)
+            warnings.warn(f"{what}: {self.keys(bad)}.", DataWarning, stacklevel=5)
 
 
 def keyed_once(frame: pd.DataFrame) -> Columns:

@@ -15,12 +15,14 @@ QUARTERS = (0, 3, 6, 9)
 class Known:
     """Items of some assets on one day (of rows: one asset each).
 
-    `table` (asset, fiscal month) holds the row of `values` that is the latest version filed before the day, or -1;
-    `latest` the fiscal month of each asset's newest report, or -1. Every method gives one number for each asset.
+    `table` (firm, fiscal month) holds the row of `values` that is the latest version filed before the day, or -1;
+    `firm` is each asset's place in it, `latest` the fiscal month of its newest report, or -1. Every method gives one
+    number for each asset.
     """
 
     values: dict[str, np.ndarray]
     table: np.ndarray
+    firm: np.ndarray
     latest: np.ndarray
     step: int  # months from one report to the next
     market_equity: np.ndarray
@@ -38,7 +40,7 @@ class Known:
 
     def _row(self, months: int) -> np.ndarray:
         column = self.latest - months
-        return np.where((self.latest >= 0) & (column >= 0), self.table[np.arange(column.size), column], -1)
+        return np.where((self.latest >= 0) & (column >= 0), self.table[self.firm, column], -1)
 
     def _of(self, item: str, row: np.ndarray) -> np.ndarray:
         return np.where(row >= 0, self.values[item][row], np.nan)

@@ -35,6 +35,7 @@ REPORT_ITEMS = {
 FEWEST_SURPRISES, MOST_SURPRISES = 6, 8
 
 _REPORT, _TWO_REPORTS, _YEAR = "newest report", "newest report and the one before", "four quarters"
+_YEAR_AND_BEFORE = "four quarters and the report before them"
 _YEAR_AGO, _TWO_YEARS = "newest report and the one a year before", "four quarters and the four before"
 
 
@@ -50,7 +51,7 @@ def _of(
     units: str = "ratio",
     quarterly: bool = False,
 ) -> ReportDefinition:
-    fewest = {_REPORT: 1, _TWO_REPORTS: 2, _YEAR: 4, _YEAR_AGO: 2, _TWO_YEARS: 8}
+    fewest = {_REPORT: 1, _TWO_REPORTS: 2, _YEAR: 4, _YEAR_AND_BEFORE: 5, _YEAR_AGO: 2, _TWO_YEARS: 8}
     return ReportDefinition(
         name=name,
         formula=formula,
@@ -318,13 +319,12 @@ REPORT_DEFINITIONS = (
         lambda k: _year_before(k, k.surprise("ppe") + k.surprise("inventory")),
     ),
     _of(
-        "capexa",
-        "capital expenditure / assets a year before",
-        "capex assets",
-        _YEAR,
-        "Titman, Wei, Xie (2004), by assets",
-        lambda k: _year_before(k, k.year("capex")),
-        least=5,
+        "ik",
+        "capital expenditure / ppe a year before",
+        "capex ppe",
+        _YEAR_AND_BEFORE,
+        "Xing (2008)",
+        lambda k: ratio(k.year("capex"), k.at("ppe", 12)),
     ),
     _of(
         "noa",
@@ -338,10 +338,9 @@ REPORT_DEFINITIONS = (
         "rna",
         "operating income / (assets - cash - liabilities + debt) a year before",
         "operating_income assets cash liabilities debt",
-        _YEAR,
+        _YEAR_AND_BEFORE,
         "Soliman (2008)",
         lambda k: ratio(k.year("operating_income"), _operating_assets(k, 12)),
-        least=5,
     ),
     _of(
         "debtgr",
@@ -356,10 +355,9 @@ REPORT_DEFINITIONS = (
         "accr",
         "(net income - operating cash flow) / assets a year before",
         "net_income operating_cash_flow assets",
-        _YEAR,
+        _YEAR_AND_BEFORE,
         "Sloan (1996); from cash flows as Hribar, Collins (2002)",
         lambda k: _year_before(k, k.year("net_income") - k.year("operating_cash_flow")),
-        least=5,
     ),
     _of(
         "pctacc",

@@ -21,6 +21,7 @@ from bayesfactor.panel.periods import Calendar, Days, first_and_last_day, parse_
 CELLS_AT_ONCE = 2_000_000  # asset-days in memory as a grid, for each of at most ten inputs
 _LONGEST_MEDIAN_GAP = 4  # days from one row of an asset to the next: more is not daily
 _TINY_RETURN = 0.0003  # median |daily return|, decimal
+_LARGE_RISKLESS = 0.001  # decimal per day, or 25% a year
 _MARKETS = ("equal_weighted", "value_weighted")
 _ADJUSTED = ("nothing", "splits", "splits_and_dividends")
 
@@ -111,9 +112,14 @@ def from_prices(
     rows = _Rows.of(columns, roles, basis, scale, int(longest_gap))
     if returns is not None:
         _check_return_units(rows, units)
-    series = _market(rows, market, scale)
+    series = None
+    if isinstance(market, pd.Series):
+        series = _by_day(market, "market", rows.days, scale)
+    elif market is not None:
+        series = _market(rows, market)
     if risk_free is not None:
         riskless = _by_day(risk_free, "risk_free", rows.days, scale)
+        _check_riskless_units(riskless, units)
         rows = replace(rows, riskless=riskless)
         series = None if series is None else series - riskless
     rows = replace(rows, market=series)
@@ -194,7 +200,7 @@ class _Rows:
     asset: np.ndarray
     day: np.ndarray
     values: dict[str, np.ndarray]
-    broken: np.ndarray  # the asset has a price, but its return is unknown
+    broken: np.ndarray  # the asset's first row, or its return is unknown though it has a price
     market: np.ndarray | None = None
     riskless: np.ndarray | None = None
 
@@ -215,7 +221,7 @@ class _Rows:
         asset = columns.codes[order]
         returns, gaps = _returns(given, roles, asset, day, scale, longest_gap)
         first = np.r_[True, asset[1:] != asset[:-1]]
-        broken = np.isnan(returns)
+        broken = np.isnan(returns) | first  # what came before the first row is not known
         found = gaps & ~first
         if found.any():
             cells = [(days[day[row]], columns.labels[asset[row]]) for row in np.flatnonzero(found)]
@@ -223,7 +229,7 @@ class _Rows:
                 f"returns over gaps of more than {longest_gap} trading days are unknown: {first_three(cells)}. Longer "
                 "suspensions are bridged with a greater longest_gap.",
                 DataWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         values = {"returns": returns, **_levels(given, basis)}
         return cls(columns.labels, days, asset, day, values, broken)
@@ -382,12 +388,8 @@ def _levels(given: dict[str, np.ndarray], basis: str | None) -> dict[str, np.nda
     return levels
 
 
-def _market(rows: _Rows, market: str | pd.Series | None, scale: float) -> np.ndarray | None:
-    """The market's return by day."""
-    if market is None:
-        return None
-    if isinstance(market, pd.Series):
-        return _by_day(market, "market", rows.days, scale)
+def _market(rows: _Rows, market: str) -> np.ndarray:
+    """The return by day of the market that the rows make."""
     if market not in _MARKETS:
         raise DataError(f"market must be a Series by day, {' or '.join(map(repr, _MARKETS))}: found {market!r}.")
     returns = rows.values["returns"]
@@ -430,10 +432,19 @@ def _by_day(series: pd.Series, name: str, days: Days, scale: float) -> np.ndarra
         warnings.warn(
             f"{name} lacks days of the frame, which count in no beta: {first_three(days[absent])}.",
             DataWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     check_units(values[:, None], name, 252)
     return values
+
+
+def _check_riskless_units(riskless: np.ndarray, units: str) -> None:
+    typical = float(np.nanmedian(np.abs(riskless)))
+    if typical > _LARGE_RISKLESS:
+        raise UnitsError(
+            f'risk_free must be over one day, in "{units}": the median |rate| is {typical:.3g} in decimal, above '
+            f"{_LARGE_RISKLESS}. Usually it is in percent beside decimal returns, or a rate of a month or a year."
+        )
 
 
 def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> pd.DataFrame:

@@ -106,8 +106,8 @@ def from_reports(
     by_name = {one.name: one for one in REPORT_DEFINITIONS}
     compared: list[np.ndarray] = []
     step = 3 if quarterly else 12
-    for rows, versions, latest in _by_date(columns, filed, asset_of_row, at, int(months)):
-        known = Known(values, versions, latest, step, equity[rows], frozenset(year_to_date), quarter)
+    for rows, versions, firm, latest in _by_date(columns, filed, asset_of_row, at, int(months)):
+        known = Known(values, versions, firm, latest, step, equity[rows], frozenset(year_to_date), quarter)
         for name in names:
             out[name][rows] = by_name[name].compute(known)
         compared += [known.to_price(known.at(item)) for item in _COMPARED_WITH_PRICE if item in values][:1]
@@ -123,8 +123,8 @@ def fiscal_months(ends: Days) -> np.ndarray:
 
 def _by_date(
     columns: Columns, filed: Days, asset_of_row: np.ndarray, at: Columns, expires: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Date by date: the rows of that date, and the `table` and `latest` of their assets (see `Known`).
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Date by date: the rows of that date, and and `table`, `firm` and `latest` of their assets (see `Known`).
 
     One table of versions is carried from date to date; the filings in between overwrite it in their order.
     """
@@ -148,7 +148,7 @@ def _by_date(
         rows = by_date[bounds[t] : bounds[t + 1]]
         who = at.codes[rows]
         age = int(date.astype("datetime64[M]").astype(np.int64)) - first - latest[who]
-        yield rows, table[who], np.where(age > expires, -1, latest[who])
+        yield rows, table, who, np.where(age > expires, -1, latest[who])
 
 
 def _fiscal_quarters(

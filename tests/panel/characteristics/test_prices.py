@@ -15,7 +15,8 @@ from slow_prices import Asset, daily, slow, slow_market
 
 from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError, UnitsError
 from bayesfactor.panel import read_frame
-from bayesfactor.panel.characteristics import DEFINITIONS, PriceDefinition, Window, from_prices, prices
+from bayesfactor.panel.characteristics import DEFINITIONS, from_prices, prices
+from bayesfactor.panel.characteristics.definitions import PriceDefinition, Window
 from bayesfactor.panel.characteristics.of_prices import PRICE_DEFINITIONS
 
 pytestmark = pytest.mark.filterwarnings(
@@ -147,7 +148,9 @@ def test_a_window_that_ends_late_is_caught() -> None:
 
 def test_order_of_rows_and_columns_and_labels_as_index_change_nothing() -> None:
     frame = daily(seed=6)
+    before = frame.copy()
     one = table(frame)
+    assert_bitwise(frame, before)
     assert_bitwise(one, table(frame.sort_values(["id", "day"])))
     assert_bitwise(one, table(frame.sort_values(["day", "id"])[frame.columns[::-1]]))
     assert_bitwise(one, table(frame.set_index(["id", "day"])))
@@ -254,6 +257,19 @@ def test_gaps_and_first_periods() -> None:
     assert np.isfinite(bridged.loc[("2011-02-28", "104"), "mom_12_2"])
 
 
+def test_a_history_that_begins_within_a_window_is_none_of_it() -> None:
+    """Also where the first row has a return of its own: what came before it in the window is not there."""
+    days = pd.bdate_range("2010-01-01", "2011-03-31")
+    frame = pd.DataFrame({"day": days, "id": "A", "ret": 0.001})
+    told = dict.fromkeys(("close", "adjusted_close", "volume", "shares", "high", "low", "market"))
+    told |= {"returns": "ret", "units": "decimal", "characteristics": ["mom_12_2"]}
+    del told["close"]
+    columns = {name: value for name, value in COLUMNS.items() if not name.startswith("close")} | told
+    found = from_prices(frame, **columns).set_index("date")
+    assert found["mom_12_2"].first_valid_index() == pd.Timestamp("2011-01-31")  # February to December
+    assert found["ret"].isna().tolist() == [True] + [False] * 14
+
+
 def test_an_unfinished_period_is_left_out_unless_it_is_said_to_be_complete() -> None:
     frame = daily(seed=11).query("day <= '2011-04-21'")  # Good Friday is the 22nd
     for frequency, left, kept in (("monthly", "2011-03-31", "2011-04-30"), ("weekly", "2011-04-15", "2011-04-22")):
@@ -284,6 +300,14 @@ def test_excess_returns_enter_betas_only() -> None:
     np.testing.assert_allclose(
         less.loc[(end, "100"), touched].to_numpy(float), [expected[n] for n in touched], rtol=1e-9
     )
+    with pytest.raises(UnitsError, match="risk_free must be over one day"):
+        table(frame, market=market, risk_free=100 * rate, units="decimal")
+    with pytest.raises(
+        DataError, match="market must be returns, finite and at least -100%: found otherwise on 2010-01-04"
+    ):
+        table(frame, market=market.where(market.index != days[0], -99.0), units="decimal")
+    with pytest.raises(DuplicateKeyError, match="risk_free must have one value a day"):
+        table(frame, risk_free=pd.concat([rate, rate]), units="decimal")
     with pytest.warns(DataWarning, match="market lacks days of the frame"):
         short = table(frame, market=market.iloc[:-5], units="decimal")
     assert np.isfinite(short.loc[(end, "100"), "beta_12m"])
