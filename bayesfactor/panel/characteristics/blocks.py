@@ -65,8 +65,9 @@ def share_of_high(block: Block) -> np.ndarray:
 def skewness(block: Block) -> np.ndarray:
     """Third central moment over the cube of the standard deviation (both with divisor n)."""
     deviations = block.centred(block.values["returns"])
-    variance = ratio((deviations**2).sum(axis=1), block.count)
-    return ratio(ratio((deviations**3).sum(axis=1), block.count), variance**1.5)
+    squares = deviations**2
+    variance = ratio(squares.sum(axis=1), block.count)
+    return ratio(ratio((squares * deviations).sum(axis=1), block.count), variance**1.5)
 
 
 def beta(block: Block) -> np.ndarray:

@@ -176,11 +176,12 @@ class _Ends:
         if unit == "week":
             return self.last - np.timedelta64(7 * count, "D")
         month = self.last.astype("datetime64[M]")
-        of_month = (self.last - month.astype("datetime64[D]")).astype(int)
+        day = self.last - month.astype("datetime64[D]")
         at_end = (self.last + np.timedelta64(1, "D")).astype("datetime64[M]") > month
-        first = (month - count).astype("datetime64[D]")
-        length = ((month - count + 1).astype("datetime64[D]") - first).astype(int)
-        return first + np.where(at_end, length - 1, np.minimum(of_month, length - 1))
+        earlier = month - np.timedelta64(count, "M")
+        first = earlier.astype("datetime64[D]")
+        final = (earlier + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
+        return np.where(at_end, final, np.minimum(first + day, final))
 
     def slices(self, days: Days, window: Window) -> list[slice]:
         """Positions of the window's days, by period."""

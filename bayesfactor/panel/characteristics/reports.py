@@ -124,7 +124,7 @@ def fiscal_months(ends: Days) -> np.ndarray:
 def _by_date(
     columns: Columns, filed: Days, asset_of_row: np.ndarray, at: Columns, expires: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Date by date: the rows of that date, and and `table`, `firm` and `latest` of their assets (see `Known`).
+    """Date by date: the rows of that date, and `table`, `firm` and `latest` of their assets (see `Known`).
 
     One table of versions is carried from date to date; the filings in between overwrite it in their order.
     """
