@@ -38,7 +38,8 @@ def main(n_assets: int = 1500, n_days: int = 3000, frequency: str = "monthly") -
     size = frame.memory_usage().sum() / 2**20
     print(
         f"{n_assets:,} assets x {n_days:,} days, {frequency}, {found.shape[1] - 4} characteristics: "
-        f"{seconds:.1f} s of one core, {(after - before) / 1024:,.0f} MiB beyond a frame of {size:,.0f} MiB, {len(found):,} rows"
+        f"{seconds:.1f} s of one core, {(after - before) / 1024:,.0f} MiB beyond a frame of {size:,.0f} MiB, "
+        f"{len(found):,} rows"
     )
 
 

@@ -41,9 +41,7 @@ class Columns:
 
     def keys(self, bad: np.ndarray) -> str:
         """First three (date, asset) of flagged rows, and the count."""
-        where = np.flatnonzero(bad)
-        keys = _Keys(self.days[where], self.labels[self.codes[where]], "daily")
-        return keys(np.ones(where.size, bool))
+        return first_three((self.days[row], self.labels[self.codes[row]]) for row in np.flatnonzero(bad))
 
     def numbers(self, name: str) -> np.ndarray:
         """A column of finite numbers, NaN where missing."""
@@ -123,14 +121,23 @@ def _dates(column: pd.Series, name: str) -> Days:
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or column.isna().any():
         return parse_dates(column, name)
     codes, distinct = pd.factorize(column)
-    return parse_dates(pd.Series(distinct), name)[codes]
+    try:
+        return parse_dates(pd.Series(distinct), name)[codes]
+    except DataError:
+        parse_dates(column, name)  # the same error, naming rows of the frame
+        raise
 
 
 def _assets(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted labels, and each row's position among them."""
-    if column.isna().any():
-        _as_labels(column, name, required=True)  # names the rows
-    codes, distinct = pd.factorize(column)
-    text = _as_labels(pd.Series(distinct), name, required=True)
+    """Sorted labels, and each row's position among them; each distinct value is made text once."""
+    if column.dtype == object or column.isna().any():  # 1 and True are equal, but not the same label
+        codes, text = np.arange(len(column)), _as_labels(column, name, required=True)
+    else:
+        codes, distinct = pd.factorize(column)
+        try:
+            text = _as_labels(pd.Series(distinct), name, required=True)
+        except DataError:
+            _as_labels(column, name, required=True)  # the same error, naming rows of the frame
+            raise
     labels, position = np.unique(text, return_inverse=True)
     return labels, position[codes]

@@ -257,6 +257,25 @@ def test_gaps_and_first_periods() -> None:
     assert np.isfinite(bridged.loc[("2011-02-28", "104"), "mom_12_2"])
 
 
+@pytest.mark.parametrize("source", ["returns", "close"])
+@pytest.mark.parametrize(("longest_gap", "known"), [(7, False), (8, True)])
+def test_longest_gap_counts_trading_days_from_price_to_price(source: str, longest_gap: int, known: bool) -> None:
+    days = pd.bdate_range("2010-01-01", "2010-02-26")
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.0})
+    both = pd.concat([frame.drop(index=range(25, 32)), frame.assign(id="B")])  # 7 days absent: the 8th has a price
+    told = {"returns": "ret", "units": "decimal"} if source == "returns" else {"close_adjusted_for": "splits"}
+    found = from_prices(
+        both,
+        time="day",
+        asset="id",
+        close="close",
+        longest_gap=longest_gap,
+        **({"close_adjusted_for": "nothing"} | told),
+    )
+    ret = found.set_index(["date", "asset"])["ret"]
+    assert np.isfinite(ret[pd.Timestamp("2010-02-28"), "A"]) == known
+
+
 def test_a_history_that_begins_within_a_window_is_none_of_it() -> None:
     """Also where the first row has a return of its own: what came before it in the window is not there."""
     days = pd.bdate_range("2010-01-01", "2011-03-31")
@@ -369,6 +388,14 @@ def spoilt(name: str, value: float) -> pd.DataFrame:
         ({}, pd.concat([FRAME, FRAME.iloc[[4]]]), DuplicateKeyError, r"\(1 in all\)"),
         ({}, FRAME[FRAME["day"].isin(MONTHLY)], DataError, "rows must be daily"),
         ({}, FRAME.iloc[:0], DataError, "the frame has none"),
+        (
+            {},
+            FRAME.assign(id=["A", *"A" * 49, " ", *"A" * (len(FRAME) - 51)]),
+            DataError,
+            r"blank in row 50 \(1 in all",
+        ),
+        ({}, FRAME.assign(id=FRAME["id"].where(FRAME.index != 9)), DataError, r"missing in row 9 \(1 in all"),
+        ({}, FRAME.assign(day=["03/04/2016", *["2016-04-03"] * (len(FRAME) - 1)]), DataError, r"cannot read \(row 0"),
         ({}, FRAME[FRAME["day"] < "2010-01-20"], DataError, "some period must be complete"),
         ({"volume": None, "shares": None, "market": "value_weighted"}, FRAME, DataError, "needs market equity"),
     ],
