@@ -415,7 +415,11 @@ def _by_day(series: pd.Series, name: str, days: Days, scale: float) -> np.ndarra
     if not isinstance(series, pd.Series):
         raise DataError(f"{name} must be a Series by day: found {type(series).__name__}.")
     at = parse_dates(series.index, f"{name} index")
-    table = pd.Series(scale * series.to_numpy(dtype=np.float64, na_value=np.nan), index=at)
+    numbers = pd.to_numeric(series.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    text = np.isnan(numbers) & series.notna().to_numpy()
+    if text.any():
+        raise DataError(f"{name} must be numbers: found {series.dtype} on {first_three(at[text])}. Convert it first.")
+    table = pd.Series(scale * numbers, index=at)
     if table.index.duplicated().any():
         raise DuplicateKeyError(
             f"{name} must have one value a day: repeated {first_three(at[table.index.duplicated()])}."

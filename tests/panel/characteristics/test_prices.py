@@ -325,6 +325,8 @@ def test_excess_returns_enter_betas_only() -> None:
         DataError, match="market must be returns, finite and at least -100%: found otherwise on 2010-01-04"
     ):
         table(frame, market=market.where(market.index != days[0], -99.0), units="decimal")
+    with pytest.raises(DataError, match=r"market must be numbers: found .* on 2010-01-05 \(1 in all\)"):
+        table(frame, market=market.astype(object).where(market.index != days[1], "n/a"), units="decimal")
     with pytest.raises(DuplicateKeyError, match="risk_free must have one value a day"):
         table(frame, risk_free=pd.concat([rate, rate]), units="decimal")
     with pytest.warns(DataWarning, match="market lacks days of the frame"):
