@@ -1,0 +1,87 @@
+"""`combine` and `most_liquid`: by label, and known at the date."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from slow_prices import daily
+
+from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError
+from bayesfactor.panel import read_frame
+from bayesfactor.panel.characteristics import combine, from_prices, most_liquid
+
+
+def frame(seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    dates = pd.date_range("2015-01-31", periods=6, freq="ME")
+    cells = [(date, f"A{i}") for date in dates for i in range(8) if rng.random() < 0.9]
+    table = pd.DataFrame(cells, columns=["date", "asset"])
+    table["ret"] = rng.standard_normal(len(table)) * 0.1
+    table["dolvol_12m"] = np.where(rng.random(len(table)) < 0.1, np.nan, rng.integers(0, 4, len(table)))
+    return table.assign(x=rng.standard_normal(len(table)))
+
+
+def test_combine_joins_by_label_in_any_order() -> None:
+    one = frame()
+    other = one[["date", "asset"]].assign(y=np.arange(len(one), dtype=float)).sample(frac=0.7, random_state=1)
+    found = combine(one.sample(frac=1, random_state=2), other.set_index(["asset", "date"]))
+    expected = one.merge(other, on=["date", "asset"], how="left").sort_values(["date", "asset"], ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected.astype({"date": "datetime64[ns]"}))
+
+
+def test_combine_counts_what_it_leaves_out_and_refuses_twins() -> None:
+    one = frame()
+    other = one[["date", "asset"]].assign(y=1.0)
+    other.loc[0, "asset"] = "NEW"
+    with pytest.warns(DataWarning, match=r"left out: \(2015-01-31, NEW\) \(1 in all\)"):
+        assert len(combine(one, other)) == len(one)
+    with pytest.raises(DataError, match="both have x"):
+        combine(one, one[["date", "asset", "x"]])
+    with pytest.raises(DuplicateKeyError):
+        combine(one, pd.concat([other, other]))
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_most_liquid_equals_a_slow_loop_with_ties(n: int) -> None:
+    one = frame(seed=3)
+    found = most_liquid(one.sample(frac=1, random_state=4), n).set_index(["date", "asset"])
+    assert len(found) == len(one)
+    for date, rows in one.groupby("date"):
+        known = [(-row.dolvol_12m, row.asset) for row in rows.itertuples() if row.dolvol_12m == row.dolvol_12m]
+        best = {name for _, name in sorted(known)[:n]}
+        for row in rows.itertuples():
+            got = found.loc[(date, row.asset)]
+            assert got["ret"] == row.ret
+            assert (got["x"] == row.x) if row.asset in best else got[["x", "dolvol_12m"]].isna().all()
+
+
+def test_refusals() -> None:
+    with pytest.raises(DataError, match="n must be"):
+        most_liquid(frame(), 0)
+    with pytest.raises(DataError, match="by must be a characteristic"):
+        most_liquid(frame(), 3, by="liquidity")
+
+
+@pytest.mark.filterwarnings("ignore:returns over gaps:bayesfactor.errors.DataWarning")
+def test_leavers_keep_the_return_of_the_period_after_they_were_liquid() -> None:
+    rows = daily(seed=1, n_assets=6)
+    out = from_prices(
+        rows, time="day", asset="id", close="close", close_adjusted_for="nothing", adjusted_close="adj",
+        volume="volume", characteristics=["rev_1m", "dolvol_1m"], complete_through="2011-07",
+    )  # fmt: skip
+    top = most_liquid(out, 2, by="dolvol_1m")
+    panel = read_frame(
+        top, time="date", asset="asset", returns="ret", returns_over="row", lag=1, units="decimal", excess=True,
+        frequency="monthly",
+    )  # fmt: skip
+    assert (panel.data.in_universe.sum("asset") <= 2).all()
+    returns = out.set_index(["date", "asset"])["ret"]
+    left = 0
+    for t, i in np.argwhere(panel.data.in_universe.values):
+        key = (panel.times[t], str(panel.data.asset.values[i]))
+        now = top.set_index(["date", "asset"])["rev_1m"].get(key, np.nan)
+        if key in returns.index and np.isfinite(returns[key]):
+            assert panel.data.returns.values[t, i] == returns[key]
+            left += bool(np.isnan(now))
+    assert left > 3
