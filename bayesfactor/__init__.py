@@ -34,6 +34,7 @@ _HOME = {
     "choose_architecture": "bayesfactor.evaluation",
 }
 _MODULES = {
+    "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
     "readers": "bayesfactor.panel.readers",
     "simulate": "bayesfactor.panel.simulate",
@@ -53,6 +54,7 @@ __all__ = [
     "Panel",
     "PanelStore",
     "__version__",
+    "characteristics",
     "choose_architecture",
     "compare",
     "datasets",
@@ -83,7 +85,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
-    from bayesfactor.panel import Panel, datasets, read_frame, readers, simulate, sorts
+    from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts
     from bayesfactor.panel.store import PanelStore, open_panel
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 

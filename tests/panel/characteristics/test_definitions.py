@@ -1,4 +1,4 @@
-"""The page says what the code does: its table is that of DEFINITIONS, and its blocks run.
+"""The page says what the code does: its table is that of DEFINITIONS.
 
 Run as a program, this file writes the table into the page.
 """
@@ -8,10 +8,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-import bayesfactor as bf
-from bayesfactor.panel import characteristics
 from bayesfactor.panel.characteristics import DEFINITIONS, REPORT_ITEMS, describe
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "characteristics.md"
@@ -45,18 +41,6 @@ def test_names_are_unique_and_every_source_has_a_year() -> None:
     assert (table["least"] >= 1).all()
     used = {item for one in DEFINITIONS.values() for item in one.inputs}
     assert set(REPORT_ITEMS) <= used
-
-
-def test_the_blocks_of_the_page_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bf, "characteristics", characteristics, raising=False)
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)
-    panel = names["panel"]
-    assert isinstance(panel, bf.Panel)
-    assert panel.data.in_universe.sum("asset").values.max() == 20
-    assert not panel.data.missing.where(panel.data.in_universe).all(["time", "asset"]).any()
 
 
 if __name__ == "__main__":
