@@ -319,7 +319,9 @@ def _about_assets(panel: Panel) -> tuple[str, ...]:
     lost = leaves.sum() - known.sum()
     count = universe.sum(axis=1)
     chosen = (
-        f" Every period has {count[0]:,}: chosen by rank, so leaving is no delisting." if np.ptp(count) == 0 else ""
+        f" Every period has {count[0]:,}: chosen by rank, so leaving is no delisting, and survivors cannot be told."
+        if np.ptp(count) == 0
+        else ""
     )
     return (
         f"{leaves.sum():,} of {n_assets:,} assets leave before the end; the return of their last period is known for "

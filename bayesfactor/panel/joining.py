@@ -370,11 +370,13 @@ def _refuse_strangers(panel: Panel, joined: Joined, absent: np.ndarray) -> None:
 def _refuse_gaps(panel: Panel, joined: Joined, gaps: np.ndarray, where: str, names: list[pd.Index]) -> None:
     if not gaps.any():
         return
-    whole = np.flatnonzero(~gaps.any(axis=1))
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], gaps.any(axis=1), [True])).astype(int)))
+    starts, stops = edges[::2], edges[1::2]  # of the runs of periods without a gap
     window = ""
-    if whole.size:
-        first, last = (show(panel.times[t], panel.frequency) for t in whole[[0, -1]])
-        window = f" The first period without a gap is {first}, the last {last}: sel(time=slice({first!r}, {last!r}))."
+    if starts.size:
+        longest = int((stops - starts).argmax())
+        first, last = (show(panel.times[t], panel.frequency) for t in (starts[longest], stops[longest] - 1))
+        window = f" The longest run without a gap: sel(time=slice({first!r}, {last!r}))."
     raise DataError(
         f"{joined.variable} must be there in {where}: missing at {cells_of(gaps, names, panel.frequency)}. Narrow the "
         "panel to the periods that are covered, leave the series out, or fill it before joining, from earlier values "

@@ -97,8 +97,8 @@ def _print_characteristics(console: Console, examination: Examination) -> None:
     console.print(
         Text(
             "worst: missing in the worst period. flat: periods constant or missing for all. tied: shared with another "
-            "asset. repeated: as the period before. corr: mean rank correlation with the row's own return, which should "
-            "stay within the bound; before: with the return before it.",
+            "asset. repeated: as the period before. corr: mean rank correlation with the row's own return, which "
+            "should stay within the bound; before: with the return before it.",
             style="dim",
         )
     )
