@@ -25,6 +25,7 @@ _MOSTLY_FLAT, _MOSTLY_TIED, _MOSTLY_ZERO = 0.25, 0.5, 0.05
 _NEVER_CHANGES = 0.999
 _WILD = 1e3  # interquartile ranges
 _LARGE_SHARE = 0.01  # of all squared returns, by one of them
+_OFTEN_SAME = 0.01  # of returns, equal to the one before
 _LONG_ENOUGH = 12  # periods in which some asset should leave
 _FEW_PERIODS = 24  # below them `compare` is inconclusive
 _COVERS, _KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5), 0.9
@@ -275,8 +276,8 @@ def _about_returns(panel: Panel, periods: pd.DataFrame, extremes: pd.DataFrame, 
     seen = (data.in_universe & data.observed).values
     if not seen.any():
         return ("no returns in the universe: nothing can be learned from it.",)
-    worst = extremes.iloc[0]
-    if worst["share_of_squares"] > _LARGE_SHARE:
+    if _outsized(extremes, int(seen.sum())):
+        worst = extremes.iloc[0]
         where = f"{worst['asset']} in {show(worst['time'], frequency)}, {100 * worst['return']:+,.0f}%"
         whose = "; the largest are mostly of the smallest fifth of assets" if small else ""
         found.append(
@@ -287,7 +288,7 @@ def _about_returns(panel: Panel, periods: pd.DataFrame, extremes: pd.DataFrame, 
     again = (
         seen[1:] & seen[:-1] & (data.returns.values[1:] == data.returns.values[:-1]) & (data.returns.values[1:] != 0)
     )
-    if zero > _MOSTLY_ZERO or again.sum() > _LARGE_SHARE * values.size:
+    if zero > _MOSTLY_ZERO or again.sum() > _OFTEN_SAME * values.size:
         found.append(
             f"stale prices? {100 * zero:.1f}% of returns are exactly 0, and {100 * again.sum() / values.size:.1f}% "
             "equal the asset's return before."
@@ -303,6 +304,16 @@ def _about_returns(panel: Panel, periods: pd.DataFrame, extremes: pd.DataFrame, 
         when = show(periods["assets"].idxmin(), frequency)
         found.append(f"few assets: {fewest} in {when}, for {len(panel.characteristics)} characteristics.")
     return tuple(found)
+
+
+def _outsized(extremes: pd.DataFrame, n_returns: int) -> bool:
+    """Whether one return has a share of all squares that is large, and no chance of normal ones.
+
+    The largest square of n normal returns is about 2 log(n) variances, and above 4 log(n) once in n samples.
+    """
+    if not n_returns:
+        return False
+    return bool(extremes["share_of_squares"].iloc[0] > max(_LARGE_SHARE, 4 * np.log(n_returns) / n_returns))
 
 
 def _about_assets(panel: Panel) -> tuple[str, ...]:
@@ -350,7 +361,7 @@ def _suggestions(panel: Panel, table: pd.DataFrame, extremes: pd.DataFrame, smal
         suggested.append(f"--largest {max(n, 1)} leaves out the smallest fifth, whose returns are the most extreme")
     if (kept["tail"] > _WILD).any():
         suggested.append("ranks (the default), not --standardise: a single wild value would flatten z-scores")
-    if len(extremes) and extremes["share_of_squares"].iloc[0] > _LARGE_SHARE:
+    if _outsized(extremes, int((panel.data.in_universe & panel.data.observed).sum())):
         suggested.append("robust noise: --noise student_t")
     return tuple(suggested)
 
