@@ -332,21 +332,22 @@ def check(
 
     raw = reading.raw(data)
     examination = examine(raw)
+    console.print(Text(repr(raw)))
+    terminal.print_examination(console, examination, raw.frequency)
+    if csv is not None:
+        csv.mkdir(parents=True, exist_ok=True)
+        for name in ("periods", "characteristics", "coverage", "extremes"):
+            _write_csv(getattr(examination, name).to_xarray(), csv / f"{name}.csv")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the findings say it
         prepared = raw.rank_normalise() if reading.rank else raw.standardise()
-    console.print(Text(repr(dataclasses.replace(prepared, warnings=raw.warnings))))
-    terminal.print_examination(console, examination, raw.frequency)
+    console.print(Text(f"Prepared ({prepared.preparation}): {prepared.history[-1]}."))
     audit = prepared.audit()
     console.print(
         f"Look-ahead audit: {audit['cells_compared'].sum():,} cells recomputed on data cut at "
         f"{audit['cut'].nunique()} dates, {audit['cells_changed'].sum()} changed.",
         style="green",
     )
-    if csv is not None:
-        csv.mkdir(parents=True, exist_ok=True)
-        for name in ("periods", "characteristics", "coverage", "extremes"):
-            _write_csv(getattr(examination, name).to_xarray(), csv / f"{name}.csv")
 
 
 @app.command()

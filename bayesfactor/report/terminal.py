@@ -59,7 +59,7 @@ def print_examination(console: Console, examination: Examination, frequency: str
             f"{rows['assets'].mean():,.0f}",
             f"{rows['entries'].sum():,}",
             f"{rows['exits'].sum():,}",
-            f"{rows['observed'].mean():,.0f}",
+            f"{rows['observed'].mask(rows['observed'] == 0).mean():,.0f}".replace("nan", "0"),
             f"{100 * rows['coverage'].mean():.1f}%",
             *(_percent(rows[name].mean()) for name in ("mean_return", "sd_return")),
             _percent(largest),
