@@ -150,7 +150,7 @@ def _characteristics(panel: Panel) -> pd.DataFrame:
             "worst_period": absent.max(axis=0),
             "flat_periods": flat.sum(axis=0).astype(int),
             "tied": _ratio(tied.sum(axis=0), present.sum(axis=0)),
-            "tail": _tails(values[universe]),
+            "tail": [_tail(values[..., k][universe]) for k in range(n_names)],
             "repeated": _ratio(same.sum(axis=0), both.sum(axis=0)),
             "with_return": _mean(now),
             "with_previous": _mean(before),
@@ -213,15 +213,13 @@ def _extremes(panel: Panel) -> tuple[pd.DataFrame, bool]:
     return table, bool((sizes.to_numpy()[t, i] <= fifth).mean() > 0.5)
 
 
-def _tails(cells: np.ndarray) -> np.ndarray:
-    """Farthest value from the median of each column, in interquartile ranges; NaN where that range is 0."""
-    tails = np.full(cells.shape[1], np.nan)
-    for k, column in enumerate(cells.T):
-        there = column[~np.isnan(column)]
-        if there.size:
-            low, middle, high = np.quantile(there, [0.25, 0.5, 0.75])
-            tails[k] = np.abs(there - middle).max() / (high - low) if high > low else np.nan
-    return tails
+def _tail(cells: np.ndarray) -> float:
+    """Farthest value from the median, in interquartile ranges; NaN where that range is 0 or there is no value."""
+    there = cells[~np.isnan(cells)]
+    if not there.size:
+        return np.nan
+    low, middle, high = np.quantile(there, [0.25, 0.5, 0.75])
+    return float(np.abs(there - middle).max() / (high - low)) if high > low else np.nan
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ def returns_by_period(
     codes = values <= _MISSING_CODE
     if codes.any():
         raise DataError(
-            f"{variable} must be returns above {100 * _MISSING_CODE:g}%: found {values.min() / scale:g}, "
+            f"{variable} must be returns above {100 * _MISSING_CODE:g}%: found {np.nanmin(values) / scale:g}, "
             f"and such at {keys(codes)}. Usually a missing code (-99.99, -999): make it NaN before joining."
         )
     if risk_free is not None:
@@ -397,12 +397,12 @@ def _lacking_assets(panel: Panel, joined: Joined, gaps: np.ndarray, names: list[
 
 
 def _outside(panel: Panel, joined: Joined) -> tuple[str, ...]:
-    """Rows within the panel's range that are of none of its periods: nobody will see them."""
+    """Periods within the panel's range that it has not, and whose values land nowhere else: nobody will see them."""
     if joined.dates is None:
         return ()
-    ends = period_ends(joined.dates, panel.frequency)
-    times = as_days(panel.times)
-    lost = np.unique(ends[(ends > times[0]) & (ends < times[-1]) & ~np.isin(ends, times)])
+    ends, times = period_ends(joined.dates, panel.frequency), as_days(panel.times)
+    foreign = (ends > times[0]) & (ends < times[-1]) & ~np.isin(ends, times)
+    lost = np.unique(ends[foreign & ~_inside(panel, joined)])
     if not lost.size:
         return ()
     shown = first_three(show(day, panel.frequency) for day in lost)

@@ -476,7 +476,12 @@ def riskless_by_position(risk_free: pd.Series, calendar: Calendar) -> pd.Series:
     days = parse_dates(risk_free.index, "risk_free index")
     positions = calendar.ordinals(days)
     known = positions >= 0 if calendar.frequency == "daily" else np.ones(days.size, bool)
-    table = pd.Series(risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known])
+    rates = pd.to_numeric(risk_free.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    words = np.isnan(rates) & risk_free.notna().to_numpy()
+    if words.any():
+        cells = first_three(show(day, calendar.frequency) for day in days[words])
+        raise DataError(f"risk_free must be numbers: found {risk_free.dtype} at {cells}.")
+    table = pd.Series(rates[known], index=positions[known])
     repeated = table.index.duplicated()
     if repeated.any():
         again = first_three(show(day, calendar.frequency) for day in days[known][repeated])

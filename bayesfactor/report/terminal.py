@@ -11,6 +11,7 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from bayesfactor.panel.periods import show
 from bayesfactor.report.labels import status_label
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ def print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
 
 def print_examination(console: Console, examination: Examination, frequency: str) -> None:
     """What is in a raw panel, a screen of it: spans of time, the characteristics to look at first, findings, advice."""
-    from bayesfactor.panel.periods import show
-
     periods = examination.periods
     columns = ["periods", "assets", "in", "out", "returns", "coverage", "mean %", "sd %", "largest %"]
     table = _table("Over time, averages of periods; in and out are totals", columns)
@@ -59,7 +58,7 @@ def print_examination(console: Console, examination: Examination, frequency: str
             f"{rows['assets'].mean():,.0f}",
             f"{rows['entries'].sum():,}",
             f"{rows['exits'].sum():,}",
-            f"{rows['observed'].mask(rows['observed'] == 0).mean():,.0f}".replace("nan", "0"),
+            f"{rows['observed'].sum() / max((rows['observed'] > 0).sum(), 1):,.0f}",
             f"{100 * rows['coverage'].mean():.1f}%",
             *(_percent(rows[name].mean()) for name in ("mean_return", "sd_return")),
             _percent(largest),

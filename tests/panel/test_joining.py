@@ -253,6 +253,17 @@ def test_sizes_that_are_missing_and_assets_that_do_not_match_are_counted() -> No
         assert raw.join_size(whole, lag=1).warnings == ()
 
 
+def test_a_period_that_the_panel_has_not_is_told_unless_its_value_lands() -> None:
+    raw = plain("monthly")
+    wide = series(raw, ("mkt",))
+    holey = raw.sel(time=[time for time in raw.times if time != raw.times[5]])
+    with pytest.warns(DataWarning, match=rf"not used: {raw.times[5]:%Y-%m} \(1 in all\)"):
+        join(holey, wide)
+    made = holey.join_macro(wide, lag=1)
+    assert made.warnings == ()
+    assert made.data.macro.sel(time=raw.times[6]).item() == wide.loc[raw.times[5], "mkt"]
+
+
 def test_daily_values_of_other_days_are_told() -> None:
     raw = panel("daily")
     wide = series(raw, ("mkt",))
@@ -335,6 +346,11 @@ FAULTS = {
         lambda p, w: join(p, w, excess=False, risk_free=0 * w["mkt"].iloc[:10]),
         DataError,
         r"risk_free must be known wherever there is a return: missing at \(2000-09, mkt\)",
+    ),
+    "riskless rate in words": (
+        lambda p, w: join(p, w, excess=False, risk_free=pd.Series(["0.1%"] * len(w), w.index)),
+        DataError,
+        r"risk_free must be numbers: found \w+ at 1999-11, 1999-12, 2000-01 \(18 in",
     ),
     "riskless rate twice": (
         lambda p, w: join(p, w, excess=False, risk_free=pd.concat([w["mkt"], w["mkt"].iloc[:1]])),
