@@ -177,6 +177,18 @@ def test_an_honest_strong_characteristic_is_left_in_peace() -> None:
     assert not examine(raw).suspect.any()
 
 
+def test_a_reversal_that_was_known_is_left_in_peace() -> None:
+    """Daily prices that bounce: yesterday's return, known, foretells today's beyond the bound."""
+    cube, returns = noise(250, 60)
+    for t in range(1, 250):
+        returns[t] -= 0.3 * returns[t - 1]
+    cube[0], cube[1:, :, 0] = 0.0, returns[:-1]
+    found = examine(made(cube, returns, frequency="daily"))
+    row = found.characteristics.iloc[0]
+    assert row["with_return"] < -row["bound"]
+    assert not found.suspect.any()
+
+
 def test_the_bound_waits_for_three_periods() -> None:
     _, returns = noise(2, 50)
     found = examine(made(np.dstack([returns]), returns))
