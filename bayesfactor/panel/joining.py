@@ -131,17 +131,16 @@ def known_before(panel: Panel, variable: str, values: Any, lag: Any) -> Joined:
     """Values dated `lag` periods before the period that may use them."""
     if variable == "group" and isinstance(lag, str) and lag == CONSTANT:
         return _told(panel, _undated(panel, variable, values), CONSTANT)
-    lags = dict(lag) if isinstance(lag, Mapping) and variable == "macro" else {"": lag}
-    for name, periods in lags.items():
-        _check_age(periods, f" of {name!r}" if name else "")
+    ages = {str(name): age for name, age in lag.items()} if isinstance(lag, Mapping) and variable == "macro" else lag
+    for name, age in ages.items() if isinstance(ages, dict) else [("", ages)]:
+        _check_age(age, f" of {name!r}" if name else "")
     joined = _dated(panel, variable, values)
-    if isinstance(lag, Mapping):
-        if wrong := sorted(set(joined.labels) ^ {str(name) for name in lags}):
-            raise AlignmentError(f"lag must name every predictor, and no other: found otherwise {first_three(wrong)}.")
-        ages = np.array([{str(name): periods for name, periods in lags.items()}[label] for label in joined.labels])
-    else:
-        ages = np.full(joined.labels.size, lag)
-    return _told(panel, replace(joined, lag=ages), f"lag={lag if not isinstance(lag, Mapping) else lags}")
+    if not isinstance(ages, dict):
+        return _told(panel, replace(joined, lag=np.full(joined.labels.size, ages)), f"lag={ages}")
+    if unnamed := [name for name in joined.labels if name not in ages]:
+        raise LookAheadError(f"lag must say how old every predictor is: it does not for {first_three(unnamed)}.")
+    used = {name: int(ages[name]) for name in joined.labels}
+    return _told(panel, replace(joined, lag=np.array(list(used.values()))), f"lag={used}")
 
 
 def check(panel: Panel, joined: Joined) -> tuple[str, ...]:

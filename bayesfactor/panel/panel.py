@@ -326,8 +326,8 @@ class Panel:
         ----------
         predictors : as `returns` of `join_benchmark`, over `predictor`.
         lag : age in calendar periods, at least 1: what is dated t - lag is used at t. 2 for what is published a
-            period late, as inflation is. One for all, or one for each predictor by name. The calendar of a daily
-            panel is its own days.
+            period late, as inflation is. One for all, or one for each predictor by name (further names do no harm).
+            The calendar of a daily panel is its own days.
 
         Returns
         -------
@@ -337,7 +337,7 @@ class Panel:
         Raises
         ------
         LookAheadError
-            When a lag is below 1.
+            When a lag is below 1, or a predictor has none.
         AlignmentError, DataError, DuplicateKeyError
             Naming the labels, periods and cells.
         """

@@ -62,7 +62,10 @@ def test_benchmarks_come_to_their_own_period_and_predictors_to_a_later_one() -> 
     for frequency in STEP:
         raw = plain(frequency)
         factors, macro = series(raw, ("mkt", "smb")), series(raw, ("dp", "infl"), seed=1)
-        made = raw.join_benchmark(factors, units="decimal", excess=True).join_macro(macro, lag={"dp": 1, "infl": 2})
+        made = raw.join_benchmark(factors, units="decimal", excess=True).join_macro(
+            macro, lag={"infl": 2, "dp": 1, "ep": 4}
+        )
+        assert made.history[-1].startswith("join_macro: lag={'dp': 1, 'infl': 2}; dp, infl; ")
         assert made.data.benchmark_returns.attrs["units"] == "decimal per period, excess"
         for t, time in enumerate(raw.times):
             at = factors.index.get_loc(time)
@@ -323,10 +326,10 @@ FAULTS = {
     "lag in words": (lambda p, w: p.join_macro(w, lag="1"), LookAheadError, "whole number.*'1'"),
     "lag True": (lambda p, w: p.join_macro(w, lag=True), LookAheadError, "whole number.*True"),
     "lag by name for size": (lambda p, w: p.join_size(w, lag={"a": 1}), LookAheadError, "whole number"),
-    "lag of strangers": (
+    "no lag for one": (
         lambda p, w: p.join_macro(w, lag={"mkt": 1, "dp": 1}),
-        AlignmentError,
-        r"every predictor, and no other: found otherwise dp, smb \(2 in",
+        LookAheadError,
+        r"how old every predictor is: it does not for smb \(1 in",
     ),
     "percent as decimal": (lambda p, w: join(p, 100 * w), UnitsError, "benchmark_returns must be decimal.*percent"),
     "no units": (lambda p, w: join(p, w, units="bps"), UnitsError, 'units must be "decimal"'),
