@@ -131,12 +131,13 @@ def known_before(panel: Panel, variable: str, values: Any, lag: Any) -> Joined:
     """Values dated `lag` periods before the period that may use them."""
     if variable == "group" and isinstance(lag, str) and lag == CONSTANT:
         return _told(panel, _undated(panel, variable, values), CONSTANT)
-    ages = {str(name): age for name, age in lag.items()} if isinstance(lag, Mapping) and variable == "macro" else lag
-    for name, age in ages.items() if isinstance(ages, dict) else [("", ages)]:
+    by_name = variable == "macro" and isinstance(lag, Mapping)
+    ages = {str(name): age for name, age in lag.items()} if by_name else {"": lag}
+    for name, age in ages.items():
         _check_age(age, f" of {name!r}" if name else "")
     joined = _dated(panel, variable, values)
-    if not isinstance(ages, dict):
-        return _told(panel, replace(joined, lag=np.full(joined.labels.size, ages)), f"lag={ages}")
+    if not by_name:
+        return _told(panel, replace(joined, lag=np.full(joined.labels.size, lag)), f"lag={lag}")
     if unnamed := [name for name in joined.labels if name not in ages]:
         raise LookAheadError(f"lag must say how old every predictor is: it does not for {first_three(unnamed)}.")
     used = {name: int(ages[name]) for name in joined.labels}
