@@ -321,14 +321,27 @@ def demo(
 
 @app.command()
 @reads_data
-def check(data: Data, reading: Reading) -> None:
-    """Read DATA, say what is in it, and show that nothing in the panel uses later data."""
+def check(
+    data: Data,
+    reading: Reading,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="Also write the tables, as CSV.")] = None,
+) -> None:
+    """Read DATA, say what to know before fitting, and show that nothing in the panel uses later data."""
+    from bayesfactor.panel.examination import examine
     from bayesfactor.report import terminal
 
     raw = reading.raw(data)
-    prepared = raw.rank_normalise() if reading.rank else raw.standardise()
-    console.print(Text(repr(prepared)))
-    terminal.print_frame(console, raw.describe(), "By period, returns in decimal")
+    examination = examine(raw)
+    console.print(Text(repr(raw)))
+    terminal.print_examination(console, examination, raw.frequency)
+    if csv is not None:
+        csv.mkdir(parents=True, exist_ok=True)
+        for name in ("periods", "characteristics", "coverage", "extremes"):
+            _write_csv(getattr(examination, name).to_xarray(), csv / f"{name}.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the findings say it
+        prepared = raw.rank_normalise() if reading.rank else raw.standardise()
+    console.print(Text(f"Prepared ({prepared.preparation}): {prepared.history[-1]}."))
     audit = prepared.audit()
     console.print(
         f"Look-ahead audit: {audit['cells_compared'].sum():,} cells recomputed on data cut at "

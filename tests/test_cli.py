@@ -117,6 +117,49 @@ def test_check_describes_and_audits(folder: Path) -> None:
     assert "standardise" in call("check", folder / "data.parquet", *READ, "--standardise").output
 
 
+def test_check_finds_a_planted_future_and_writes_its_tables(tmp_path: Path) -> None:
+    frame = bf.simulate.frame(n_months=20, n_assets=40, n_characteristics=2, seed=5, ragged=True, missing=0.1)
+    ahead = frame.groupby("asset")["ret"].shift(-1)
+    frame["future"] = ahead + 0.05 * np.random.default_rng(0).standard_normal(len(frame))
+    frame["asset"] = frame["asset"].replace("S00", "=1+1")
+    frame.to_parquet(tmp_path / "data.parquet")
+    read = [*READ, "--characteristics", "x1,x2,future", "--csv", tmp_path / "tables"]
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "data.parquet"), *map(str, read)], env={"COLUMNS": "100"})
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    flat = " ".join(result.stdout.split())
+    assert "look-ahead? future has a mean rank correlation of +0." in flat
+    assert "x1 has a mean" not in flat
+    assert "leave out future: --characteristics x1,x2" in flat
+    assert "assets leave before the end" in flat
+    assert "missing cells of" in flat
+    assert "0 changed" in flat
+    panel = bf.read_frame(
+        frame,
+        **{"time": "date", "asset": "asset", "returns": "ret", "returns_over": "row", "lag": 1, "size": "size"},
+        units="decimal",
+        excess=True,
+        characteristics=["x1", "x2", "future"],
+    )
+    written = {name: pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("periods", "coverage", "extremes")}
+    assert written["periods"]["assets"].tolist() == panel.describe()["assets"].tolist()
+    np.testing.assert_allclose(
+        written["coverage"].drop(columns="time"), 1 - panel.missing_cells().div(panel.describe()["assets"], axis=0)
+    )
+    assert not written["extremes"]["asset"].str.startswith("=").any()
+    table = pd.read_csv(tmp_path / "tables" / "characteristics.csv", index_col=0)
+    assert table.index[table["with_return"].abs() > table["bound"]].tolist() == ["future"]
+
+
+def test_check_says_what_it_found_before_preparation_refuses(tmp_path: Path) -> None:
+    frame = bf.simulate.frame(n_months=14, n_assets=20, n_characteristics=2, seed=5).assign(x2=1.0)
+    frame.to_parquet(tmp_path / "data.parquet")
+    said = call("check", tmp_path / "data.parquet", *READ, code=2)
+    assert "constant or missing for all assets: x2 15 of 15 periods" in " ".join(said.stdout.split())
+    assert "leave out x2: --characteristics x1" in " ".join(said.stdout.split())
+    assert "a characteristic must vary over assets" in " ".join(said.stderr.split())
+
+
 def test_summary_says_status_and_reasons(folder: Path) -> None:
     fit = bf.load(folder / "linear.nc")
     output = call("summary", folder / "linear.nc").output

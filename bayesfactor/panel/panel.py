@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings as python_warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,17 @@ from bayesfactor.panel.periods import (
 )
 
 if TYPE_CHECKING:
+    from bayesfactor.panel.joining import Joined
     from bayesfactor.panel.store import PanelStore
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """Data that a transform brings in, which an audit truncates too."""
+
+    def known_at(self, cut: np.datetime64) -> Dated:
+        """Those of them dated up to the end of the period labelled `cut`."""
+        ...
 
 
 class Source(Protocol):
@@ -58,7 +68,8 @@ class Recipe:
         """Every step again, on what was known at the end of the period labelled `cut`."""
         panel = self.source.known_at(cut)
         for method, arguments in self.steps:
-            panel = getattr(panel, method)(*arguments)
+            known = (one.known_at(cut) if isinstance(one, Dated) else one for one in arguments)
+            panel = getattr(panel, method)(*known)
         return panel
 
 
@@ -159,12 +170,19 @@ class Panel:
         return pack(self.data, self.periods_per_year, np.dtype(dtype))
 
     def describe(self) -> pd.DataFrame:
-        """One row a period: assets in the universe, returns observed, coverage, mean and sd of returns.
+        """One row a period: assets in the universe, returns observed, coverage, missing cells, mean and sd of returns.
 
         Returns are decimal. Coverage is the share of characteristic cells of the universe that had a value
-        before preparation.
+        before preparation, missing the number of those that had none.
         """
         return summary.describe(self.data)
+
+    def missing_cells(self) -> pd.DataFrame:
+        """Cells of the universe without a value before preparation: one row a period, one column a characteristic.
+
+        `missing_cells().sum()` counts by characteristic. Columns of missing="indicator" are left out.
+        """
+        return summary.missing_cells(self.data)
 
     def __repr__(self) -> str:
         universe = self.data.in_universe.values
@@ -262,6 +280,120 @@ class Panel:
             raise DataError(f"covered(share) must be between 0 and 1: found {share}.")
         return self._narrowed(prepare.covered(self.data, share), f"covered({share})", "covered", share)
 
+    # Joining
+
+    def join_benchmark(self, returns: Any, *, units: str, excess: bool, risk_free: pd.Series | None = None) -> Panel:
+        """Add benchmark factors: `benchmark_returns` (time, benchmark), decimal excess returns of the same period.
+
+        Parameters
+        ----------
+        returns : DataFrame over time, one column a benchmark; a named Series over time; or a long Series or frame
+            with levels (or columns) named `time` and `benchmark`, in any order. Dates are those that `read_frame`
+            takes; each stands for the period of the panel that contains it.
+        units : "decimal" or "percent" of `returns` and `risk_free`.
+        excess : True for returns in excess of the riskless rate and for zero-cost portfolios (SMB, HML); False
+            to have `risk_free` subtracted from every one.
+        risk_free : Series by the period that each rate covers.
+
+        Returns
+        -------
+        Panel with the benchmarks after those it has. Periods that the panel has not are left out and counted in
+        the history. Every benchmark must be there in every period with returns; a live period may lack it.
+
+        Raises
+        ------
+        AlignmentError, DataError, DuplicateKeyError, UnitsError
+            Naming the labels, periods and cells.
+        """
+        from bayesfactor.panel.joining import returns_by_period
+
+        return self._joined(returns_by_period(self, "benchmark_returns", returns, units, excess, risk_free))
+
+    def join_portfolios(self, returns: Any, *, units: str, excess: bool, risk_free: pd.Series | None = None) -> Panel:
+        """Add test portfolios: `portfolio_returns` (time, portfolio), decimal excess returns of the same period.
+
+        As `join_benchmark`, over `portfolio`, except that single portfolios may be missing in some periods: such
+        cells are NaN, with a recorded warning that counts them.
+        """
+        from bayesfactor.panel.joining import returns_by_period
+
+        return self._joined(returns_by_period(self, "portfolio_returns", returns, units, excess, risk_free))
+
+    def join_macro(self, predictors: Any, *, lag: int | Mapping[str, int]) -> Panel:
+        """Add predictors of the whole market: `macro` (time, predictor), known before each period, units as given.
+
+        Parameters
+        ----------
+        predictors : as `returns` of `join_benchmark`, over `predictor`.
+        lag : age in calendar periods, at least 1: what is dated t - lag is used at t. 2 for what is published a
+            period late, as inflation is. One for all, or one for each predictor by name (further names do no harm).
+            The calendar of a daily panel is its own days.
+
+        Returns
+        -------
+        Panel with the predictors after those it has. Each must be there in every period, the live one too: nothing is
+        carried forward here. Predictors of a lower frequency are filled from earlier values before they are joined.
+
+        Raises
+        ------
+        LookAheadError
+            When a lag is below 1, or a predictor has none.
+        AlignmentError, DataError, DuplicateKeyError
+            Naming the labels, periods and cells.
+        """
+        from bayesfactor.panel.joining import known_before
+
+        return self._joined(known_before(self, "macro", predictors, lag))
+
+    def join_size(self, values: Any, *, lag: int) -> Panel:
+        """Add `size` (time, asset), known before each period.
+
+        Parameters
+        ----------
+        values : DataFrame over time, one column an asset, or long with levels (or columns) named `time` and `asset`.
+        lag : age in calendar periods, at least 1.
+
+        Returns
+        -------
+        Panel. Cells of the universe without a size are NaN, with a recorded warning that counts them; assets that
+        the panel has not are left out and counted in the history.
+
+        Raises
+        ------
+        LookAheadError
+            When the lag is below 1.
+        AlignmentError
+            When no asset is one of the panel's.
+        DataError, DuplicateKeyError
+            Naming the cells, or because the panel has a size already.
+        """
+        from bayesfactor.panel.joining import known_before
+
+        return self._joined(known_before(self, "size", values, lag))
+
+    def join_group(self, values: Any, *, lag: int | str) -> Panel:
+        """Add `group` (time, asset), for example the sector, known before each period.
+
+        Parameters
+        ----------
+        values : as in `join_size`; whole numbers become text.
+        lag : age in calendar periods, at least 1; or "constant" for a Series by asset of what never changes (a
+            country, the sort that a portfolio comes from). A sector as of today does change: without the word, a
+            value that is not dated is a `LookAheadError`.
+
+        Returns
+        -------
+        Panel. Cells of the universe without a group are empty text, with a recorded warning that counts them.
+
+        Raises
+        ------
+        LookAheadError, AlignmentError, DataError, DuplicateKeyError
+            As in `join_size`.
+        """
+        from bayesfactor.panel.joining import known_before
+
+        return self._joined(known_before(self, "group", values, lag))
+
     # Preparing
 
     def rank_normalise(self) -> Panel:
@@ -317,13 +449,27 @@ class Panel:
 
     # Within
 
+    def _joined(self, joined: Joined) -> Panel:
+        """Check against this panel, warn, and join."""
+        from bayesfactor.panel.joining import check
+
+        odd = check(self, joined)
+        for message in odd:
+            python_warnings.warn(message, DataWarning, stacklevel=3)
+        panel = self._join(joined)
+        return replace(panel, warnings=(*self.warnings, *odd))
+
+    def _join(self, joined: Joined) -> Panel:
+        """Join without checks: an audit sees a shorter sample."""
+        return self._then(joined.onto(self.data), joined.line, "_join", joined)
+
     def _prepare(self, how: str, refuse_empty: bool) -> Panel:
         self._must_be_raw({"rank": "rank_normalise"}.get(how, how))
         result = prepare.prepared(self.data, how, self.missing, self.frequency, refuse_empty)
         for message in result.warnings:
             python_warnings.warn(message, DataWarning, stacklevel=3)
         said = "ranks to [-1, 1]" if how == "rank" else "z-scores"
-        line = f"{said} by period within the universe, missing -> 0"
+        line = f"{said} by period within the universe, {summary.filled(self.data)}"
         panel = self._then(result.data, line, "_prepare", how, False, preparation=how)
         return replace(panel, warnings=(*self.warnings, *result.warnings)) if result.warnings else panel
 

@@ -36,7 +36,7 @@ from bayesfactor.panel.periods import (
 )
 
 _NOT_TOLD: Any = object()
-_TINY_RETURN = 0.001
+TINY_RETURN = 0.001
 _LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
 _CHOICES = {
     "returns_over": (
@@ -203,15 +203,15 @@ def read_frame(
 def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
     """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
     dates = parse_dates(frame[layout.time], layout.time)
-    labels, codes = np.unique(_as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
-    keys = _Keys(dates, labels[codes], frequency)
+    labels, codes = np.unique(as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
+    keys = Keys(dates, labels[codes], frequency)
     if layout.available is not None and frequency == "weekly":
         _check_weeks(dates, keys)
     scale = 0.01 if layout.units == "percent" else 1.0
-    returns = scale * _numbers(frame, layout.returns, keys)
+    returns = scale * as_numbers(frame, layout.returns, keys)
     if not layout.excess:
         returns = returns - scale * _riskless(frame, layout, keys, ~np.isnan(returns))
-    columns = [_numbers(frame, name, keys) for name in layout.characteristics]
+    columns = [as_numbers(frame, name, keys) for name in layout.characteristics]
     return Rows(
         names=layout.characteristics,
         dates=dates,
@@ -219,8 +219,8 @@ def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
         asset=codes,
         returns=returns,
         characteristics=np.stack(columns, axis=1),
-        size=None if layout.size is None else _numbers(frame, layout.size, keys),
-        group=None if layout.group is None else _as_labels(frame[layout.group], layout.group, required=False),
+        size=None if layout.size is None else as_numbers(frame, layout.size, keys),
+        group=None if layout.group is None else as_labels(frame[layout.group], layout.group, required=False),
         available=None if layout.available is None else _publication(frame[layout.available], layout.available),
     )
 
@@ -231,13 +231,13 @@ def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
         return ("no return lands in the universe: does every asset have a row in the period before its return?",)
     typical = float(np.median(np.abs(panel.data.returns.values[seen])))
     odd = total_losses(panel.data, panel.frequency)
-    if units == "percent" and 0 < typical < _TINY_RETURN:
+    if units == "percent" and 0 < typical < TINY_RETURN:
         odd += (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
     return odd
 
 
 @dataclass(frozen=True)
-class _Keys:
+class Keys:
     """Names of rows, for messages."""
 
     dates: Days
@@ -245,6 +245,7 @@ class _Keys:
     frequency: str
 
     def __call__(self, bad: np.ndarray) -> str:
+        """The first three flagged rows and the count."""
         cells = [(show(self.dates[row], self.frequency), self.assets[row]) for row in np.flatnonzero(bad)]
         return first_three(cells)
 
@@ -256,22 +257,32 @@ def _check_told(told: dict[str, Any], available: str | None, risk_free: Any) -> 
             raise error(f"{name} must be told, since a guess could be wrong without anybody noticing: it is {choices}.")
     if told["returns_over"] not in ("row", "next"):
         raise DataError(f"returns_over must be {_CHOICES['returns_over'][1]}: found {told['returns_over']!r}.")
-    if told["units"] not in ("decimal", "percent"):
-        raise UnitsError(f"units must be {_CHOICES['units'][1]}: found {told['units']!r}.")
-    if not isinstance(told["excess"], bool | np.bool_):
-        raise UnitsError(f"excess must be {_CHOICES['excess'][1]}: found {told['excess']!r}.")
-    if told["excess"] and risk_free is not None:
-        raise UnitsError(
-            "excess=True and risk_free cannot both hold: choose excess=False to have risk_free subtracted."
-        )
-    if not told["excess"] and risk_free is None:
-        raise UnitsError("returns that are not in excess need risk_free: name its column, or give a Series by date.")
+    check_units_told(told["units"], told["excess"], risk_free)
     if risk_free is not None and not isinstance(risk_free, str | pd.Series):
         raise DataError(f"risk_free must be a column or a Series by date: found {type(risk_free).__name__}.")
     if available is None:
         _check_lag(told["lag"], told["returns_over"])
     elif told["lag"] is not _NOT_TOLD and told["lag"] is not None:
         raise DataError("lag and available cannot both say how old characteristics are: choose one.")
+
+
+def check_units_told(units: Any, excess: Any, risk_free: Any) -> None:
+    """Refuse units that are no choice, and a riskless rate that is lacking or not wanted.
+
+    Raises
+    ------
+    UnitsError
+    """
+    if units not in ("decimal", "percent"):
+        raise UnitsError(f"units must be {_CHOICES['units'][1]}: found {units!r}.")
+    if not isinstance(excess, bool | np.bool_):
+        raise UnitsError(f"excess must be {_CHOICES['excess'][1]}: found {excess!r}.")
+    if excess and risk_free is not None:
+        raise UnitsError(
+            "excess=True and risk_free cannot both hold: choose excess=False to have risk_free subtracted."
+        )
+    if not excess and risk_free is None:
+        raise UnitsError("returns that are not in excess need risk_free: name its column, or give a Series by date.")
 
 
 def _check_lag(lag: Any, returns_over: str) -> None:
@@ -350,7 +361,14 @@ def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tup
     return names
 
 
-def _numbers(frame: pd.DataFrame, name: str, keys: _Keys) -> np.ndarray:
+def as_numbers(frame: pd.DataFrame, name: str, keys: Keys) -> np.ndarray:
+    """A column as float64, NaN where missing.
+
+    Raises
+    ------
+    DataError
+        Naming the first cells that are text or infinite.
+    """
     column = frame[name]
     if not pd.api.types.is_numeric_dtype(column.dtype):
         read = pd.to_numeric(column.astype(object), errors="coerce")
@@ -367,7 +385,7 @@ def _numbers(frame: pd.DataFrame, name: str, keys: _Keys) -> np.ndarray:
     return values
 
 
-def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
+def as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
     """Identifiers as text; whole floats (10107.0) as whole numbers; missing ones refused or empty."""
     absent = column.isna().to_numpy()
     if required and absent.any():
@@ -383,7 +401,7 @@ def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
     return np.where(absent, "", text)
 
 
-def _check_weeks(dates: Days, keys: _Keys) -> None:
+def _check_weeks(dates: Days, keys: Keys) -> None:
     """Publication is compared with a week's Monday: so must the returns begin there."""
     weekday, on_it = weekday_of_most(dates)
     if weekday in ("Monday", "Tuesday", "Wednesday", "Thursday"):
@@ -410,43 +428,66 @@ def _publication(column: pd.Series, name: str) -> Days:
     return parse_dates(column, name)
 
 
-def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarray) -> np.ndarray:
+def _riskless(frame: pd.DataFrame, layout: Layout, keys: Keys, needed: np.ndarray) -> np.ndarray:
     """Riskless return over the period of each row's return, in the units of the file."""
     ahead = 1 if layout.returns_over == "next" else 0
     if isinstance(layout.risk_free, pd.Series):
         calendar = Calendar.of(keys.dates, keys.frequency)
-        days = parse_dates(layout.risk_free.index, "risk_free index")
-        positions = calendar.ordinals(days)
-        known = positions >= 0 if keys.frequency == "daily" else np.ones(days.size, bool)
-        table = pd.Series(layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known])
-        repeated = table.index.duplicated()
-        if repeated.any():
-            again = first_three(show(day, keys.frequency) for day in days[known][repeated])
-            raise DuplicateKeyError(f"risk_free must have one value a period: repeated {again}.")
+        table = riskless_by_position(layout.risk_free, calendar)
         values = table.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
         if np.isinf(values).any():
             raise DataError(f"risk_free must be finite: infinite at {keys(np.isinf(values))}.")
     else:
         assert layout.risk_free is not None
-        values = _numbers(frame, layout.risk_free, keys)
+        values = as_numbers(frame, layout.risk_free, keys)
     lacking = needed & np.isnan(values)
     if lacking.any():
         where = "for the period after the rows" if ahead and isinstance(layout.risk_free, pd.Series) else "at"
         raise DataError(f"risk_free must be known wherever there is a return: missing {where} {keys(lacking)}.")
-    _check_riskless_units(values, layout, keys, needed)
+    check_riskless_units(values, layout.units, keys, needed)
     return values
 
 
-def _check_riskless_units(values: np.ndarray, layout: Layout, keys: _Keys, needed: np.ndarray) -> None:
-    """Refuse riskless rates of other units than the returns, or of a whole year."""
+def riskless_by_position(risk_free: pd.Series, calendar: Calendar) -> pd.Series:
+    """A Series of riskless rates by position of the period it covers; days that the calendar has not are left out.
+
+    Raises
+    ------
+    DataError, DuplicateKeyError
+        When the index holds no dates, or two of one period.
+    """
+    days = parse_dates(risk_free.index, "risk_free index")
+    positions = calendar.ordinals(days)
+    known = positions >= 0 if calendar.frequency == "daily" else np.ones(days.size, bool)
+    rates = pd.to_numeric(risk_free.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    words = np.isnan(rates) & risk_free.notna().to_numpy()
+    if words.any():
+        cells = first_three(show(day, calendar.frequency) for day in days[words])
+        raise DataError(f"risk_free must be numbers: found {risk_free.dtype} at {cells}.")
+    table = pd.Series(rates[known], index=positions[known])
+    repeated = table.index.duplicated()
+    if repeated.any():
+        again = first_three(show(day, calendar.frequency) for day in days[known][repeated])
+        raise DuplicateKeyError(f"risk_free must have one value a period: repeated {again}.")
+    return table
+
+
+def check_riskless_units(values: np.ndarray, units: str, keys: Keys, needed: np.ndarray) -> None:
+    """Refuse riskless rates of other units than the returns, or of a whole year.
+
+    Raises
+    ------
+    UnitsError
+        Naming the first rows.
+    """
     if not needed.any():
         return
     periods = PERIODS_PER_YEAR[keys.frequency]
-    decimal = np.abs(values) * (0.01 if layout.units == "percent" else 1.0)
+    decimal = np.abs(values) * (0.01 if units == "percent" else 1.0)
     typical, most = float(np.median(decimal[needed])), _LARGE_RISKLESS * 12 / periods
     if typical > most:
         raise UnitsError(
-            f'risk_free must be in the units of the returns ("{layout.units}") and over one period '
+            f'risk_free must be in the units of the returns ("{units}") and over one period '
             f"({keys.frequency}): the median |rate| is {typical:.3g} in decimal, above {most:.2g}, as at "
             f"{keys(needed & (decimal > most))}. Usually it is in percent beside decimal returns (divide by "
             f"100), or an annualised rate (divide by {periods})."

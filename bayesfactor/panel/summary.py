@@ -27,15 +27,39 @@ def fingerprint(data: xr.Dataset, said: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def missing_cells(data: xr.Dataset) -> pd.DataFrame:
+    """Cells of the universe that had no value, by period and characteristic; columns of indicators are left out."""
+    continuous = data.kind.values == "continuous"
+    pairs = zip(data.missing.values, data.in_universe.values, strict=True)
+    counts = [absent[members].sum(axis=0)[continuous] for absent, members in pairs]
+    names = data.indexes["characteristic"][continuous]
+    return pd.DataFrame(np.array(counts), data.indexes["time"], names)
+
+
+def filled(data: xr.Dataset) -> str:
+    """How many cells preparation fills, and of which characteristics most, in words."""
+    missing, cells = missing_cells(data).sum(), int(data.in_universe.sum())
+    total = int(missing.sum())
+    if total == 0:
+        return "no cell missing"
+    most = missing[missing > 0].sort_values(ascending=False, kind="stable")
+    named = ", ".join(f"{name} {100 * count / cells:.2g}%" for name, count in most.iloc[:3].items())
+    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
+    return f"{total:,} missing cells of {cells * len(missing):,} -> 0 ({named}{more})"
+
+
 def describe(data: xr.Dataset) -> pd.DataFrame:
-    """By period: assets, observed, coverage, mean and sd of returns."""
+    """By period: assets, observed, coverage, missing cells, mean and sd of returns."""
     universe, observed = data.in_universe, data.observed & data.in_universe
     returns = data.returns.where(observed).to_pandas()
+    by_characteristic = missing_cells(data)
+    assets, missing = universe.sum("asset").to_series(), by_characteristic.sum(axis=1)
     return pd.DataFrame(
         {
-            "assets": universe.sum("asset").to_series(),
+            "assets": assets,
             "observed": observed.sum("asset").to_series(),
-            "coverage": (~data.missing).where(universe).mean(["asset", "characteristic"]).to_series(),
+            "coverage": 1 - missing / (assets * by_characteristic.shape[1]),
+            "missing": missing,
             "mean_return": returns.mean(axis=1),
             "sd_return": returns.std(axis=1),
         }

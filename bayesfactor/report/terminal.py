@@ -11,6 +11,7 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from bayesfactor.panel.periods import show
 from bayesfactor.report.labels import status_label
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesfactor.inference import Fit
+    from bayesfactor.panel.examination import Examination
 
 STATUS_STYLE = {"ok": "bold green", "warn": "bold yellow", "failed": "bold red"}
 ENDS = 5  # assets shown at each end of a forecast
+SPANS, ROWS, EXTREMES = 6, 10, 3  # of an examination: spans of time, characteristics, returns
 
 
 def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
@@ -38,6 +41,75 @@ def print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
         shown = f"{label:%Y-%m-%d}" if hasattr(label, "strftime") else str(label)
         table.add_row(Text(shown), *(Text(_number(value)) for value in row))
     console.print(table)
+
+
+def print_examination(console: Console, examination: Examination, frequency: str) -> None:
+    """What is in a raw panel, a screen of it: spans of time, the characteristics to look at first, findings, advice."""
+    periods = examination.periods
+    columns = ["periods", "assets", "in", "out", "returns", "coverage", "mean %", "sd %", "largest %"]
+    table = _table("Over time, averages of periods; in and out are totals", columns)
+    for part in np.array_split(np.arange(len(periods)), min(SPANS, len(periods))):
+        rows = periods.iloc[part]
+        ends = dict.fromkeys(show(rows.index[place], frequency) for place in (0, -1))
+        returns = rows["largest_return"].to_numpy()
+        largest = returns[np.nan_to_num(np.abs(returns)).argmax()]
+        table.add_row(
+            " to ".join(ends),
+            f"{rows['assets'].mean():,.0f}",
+            f"{rows['entries'].sum():,}",
+            f"{rows['exits'].sum():,}",
+            f"{rows['observed'].sum() / max((rows['observed'] > 0).sum(), 1):,.0f}",
+            f"{100 * rows['coverage'].mean():.1f}%",
+            *(_percent(rows[name].mean()) for name in ("mean_return", "sd_return")),
+            _percent(largest),
+        )
+    console.print(table)
+    _print_characteristics(console, examination)
+    largest_returns = ", ".join(
+        f"{row['asset']} {show(row['time'], frequency)} {100 * row['return']:+.0f}% "
+        f"({100 * row['share_of_squares']:.2g}%)"
+        for _, row in examination.extremes.iloc[:EXTREMES].iterrows()
+    )
+    console.print(Text(f"Largest returns (share of all squared returns): {largest_returns or 'none'}"))
+    _print_list(console, "To look into", examination.findings, "yellow")
+    _print_list(console, "Suggested", examination.suggestions, "cyan")
+
+
+def _print_characteristics(console: Console, examination: Examination) -> None:
+    """The characteristics to look at first: suspect ones, then those that miss, tie or repeat most."""
+    table = examination.characteristics
+    doubt = table[["missing", "worst_period", "tied"]].max(axis=1) + examination.suspect
+    first = table.loc[doubt.sort_values(ascending=False, kind="stable").index[:ROWS]]
+    columns = ["characteristic", "missing", "worst", "flat", "tied", "repeated", "corr", "corr before", "bound"]
+    title = "Characteristics"
+    if len(first) < len(table):
+        title += f", the {len(first)} to look at first of {len(table)}"
+    shown = _table(title, columns)
+    for (name, row), suspect in zip(first.iterrows(), examination.suspect.loc[first.index], strict=True):
+        shares = (_share(row[column]) for column in ("missing", "worst_period"))
+        more = (_share(row[column]) for column in ("tied", "repeated"))
+        correlations = (_signed(row[column]) for column in ("with_return", "with_previous"))
+        style = "bold red" if suspect else ""
+        flat, bound = f"{row['flat_periods']:.0f}", _signed(row["bound"]).lstrip("+")
+        shown.add_row(Text(str(name)), *shares, flat, *more, *correlations, bound, style=style)
+    console.print(shown)
+    console.print(
+        Text(
+            "worst: missing in the worst period. flat: periods constant or missing for all. tied: shared with another "
+            "asset. repeated: as the period before. corr: mean rank correlation with the row's own return, which "
+            "should stay within the bound; before: with the return before it.",
+            style="dim",
+        )
+    )
+
+
+def _print_list(console: Console, title: str, lines: Sequence[str], style: str) -> None:
+    if lines:
+        console.print(Text(f"{title}:", style="bold"))
+        table = Table.grid(padding=(0, 1))
+        for line in lines:
+            table.add_row(Text(" •", style=style), Text(line, style=style, overflow="fold"))
+        console.print(table)
 
 
 def print_fit(console: Console, name: str, fit: Fit) -> None:
@@ -161,6 +233,18 @@ def _clear_style(row: xr.Dataset) -> str:
 
 def _prob(result: xr.Dataset) -> str:
     return f"{100 * float(result.attrs['prob']):g}%"
+
+
+def _percent(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.0f}%"
+
+
+def _signed(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:+.2f}"
 
 
 def _number(value: object) -> str:

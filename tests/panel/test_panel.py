@@ -295,12 +295,13 @@ def test_units_check_knows_the_length_of_a_period() -> None:
 def test_describe_counts_by_month() -> None:
     panel = raw()
     table, data = panel.describe(), panel.data
-    assert list(table.columns) == ["assets", "observed", "coverage", "mean_return", "sd_return"]
+    assert list(table.columns) == ["assets", "observed", "coverage", "missing", "mean_return", "sd_return"]
     t = 4
     members = data.in_universe.values[t]
     seen = data.returns.values[t, members & data.observed.values[t]]
     assert table.iloc[t]["assets"] == members.sum()
     assert table.iloc[t]["observed"] == seen.size
+    assert table.iloc[t]["missing"] == data.missing.values[t, members].sum()
     np.testing.assert_allclose(table.iloc[t]["coverage"], 1 - data.missing.values[t, members].mean())
     np.testing.assert_allclose(table.iloc[t][["mean_return", "sd_return"]], [seen.mean(), seen.std(ddof=1)])
     pd.testing.assert_series_equal(panel.rank_normalise().describe()["coverage"], table["coverage"])
