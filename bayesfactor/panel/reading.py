@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from bayesfactor.errors import (
     DataError,
@@ -73,6 +74,36 @@ class Layout:
     missing: str
 
 
+class ParquetColumns:
+    """A Parquet file whose columns are read one at a time: the whole of it is never in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = pq.ParquetFile(path)
+
+    def empty(self) -> pd.DataFrame:
+        """The frame without its rows: names, dtypes and index levels."""
+        return self._file.schema_arrow.empty_table().to_pandas()
+
+    def __getitem__(self, name: str) -> pd.Series:
+        try:
+            frame = self._file.read(columns=[name]).select([name]).to_pandas()
+        except Exception as error:
+            raise DataError(f"cannot read column {name!r} of {self._path}: {error}.") from error
+        return pd.Series(frame.iloc[:, 0] if frame.shape[1] else frame.index, name=name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, of a frame, or of a file that `frame` tells the names and dtypes of."""
+
+    frame: pd.DataFrame
+    file: ParquetColumns | None
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self.frame[name] if self.file is None else self.file[name]
+
+
 @dataclass(frozen=True)
 class FrameSource:
     """A panel that began as a frame or file."""
@@ -83,7 +114,9 @@ class FrameSource:
 
     def known_at(self, cut: np.datetime64) -> Panel:
         """The panel as read from the rows, returns and publications that existed at the end of `cut`."""
-        rows = read_rows(_load(self.origin, self.layout), self.layout, self.calendar.frequency)
+        table = _load(self.origin, self.layout)
+        dates = parse_dates(table[self.layout.time], self.layout.time)
+        rows = read_rows(table, self.layout, dates, self.calendar.frequency)
         return self.panel(rows.known_at(cut, self.calendar, self.layout.returns_over))
 
     def panel(self, rows: Rows) -> Panel:
@@ -173,17 +206,17 @@ def read_frame(
         risk_free=risk_free.copy() if isinstance(risk_free, pd.Series) else risk_free,
         missing=missing,
     )
-    frame = _load(origin, layout)
-    layout = replace(layout, characteristics=_characteristics(frame, layout, characteristics))
-    dates = parse_dates(frame[time], time)
+    table = _load(origin, layout)
+    layout = replace(layout, characteristics=_characteristics(table, layout, characteristics))
+    dates = parse_dates(table[time], time)
     if not dates.size:
         raise DataError("a panel needs rows: the frame has none.")
     if frequency is not None:
         check_frequency(frequency)
     calendar = Calendar.of(dates, frequency or infer_frequency(dates))
     if frequency is None:
-        check_gaps(dates, frame[asset].to_numpy(), calendar.frequency)
-    rows = read_rows(frame, layout, calendar.frequency)
+        check_gaps(dates, table[asset].to_numpy(), calendar.frequency)
+    rows = read_rows(table, layout, dates, calendar.frequency)
     panel = FrameSource(origin, layout, calendar).panel(rows)
     refuse_impossible(panel.data, panel.frequency)
     refuse_known_returns(panel.data)
@@ -197,31 +230,33 @@ def read_frame(
         f"{returns_over!r}, {how_old}, "
         f"{units}, {'excess' if excess else 'less the riskless rate'}"
     )
-    return replace(panel, history=(line,), warnings=odd)
+    return panel._noted((line,), odd)
 
 
-def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
+def read_rows(table: Table, layout: Layout, dates: Days, frequency: str) -> Rows:
     """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
-    dates = parse_dates(frame[layout.time], layout.time)
-    labels, codes = np.unique(_as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
-    keys = _Keys(dates, labels[codes], frequency)
+    labels, codes = _as_labels(table[layout.asset], layout.asset, required=True)
+    keys = _Keys(dates, labels, codes, frequency)
     if layout.available is not None and frequency == "weekly":
         _check_weeks(dates, keys)
     scale = 0.01 if layout.units == "percent" else 1.0
-    returns = scale * _numbers(frame, layout.returns, keys)
+    returns = scale * _numbers(table, layout.returns, keys)
     if not layout.excess:
-        returns = returns - scale * _riskless(frame, layout, keys, ~np.isnan(returns))
-    columns = [_numbers(frame, name, keys) for name in layout.characteristics]
+        returns = returns - scale * _riskless(table, layout, keys, ~np.isnan(returns))
+    group = None
+    if layout.group is not None:
+        sectors, sector = _as_labels(table[layout.group], layout.group, required=False)
+        group = sectors[sector]
     return Rows(
         names=layout.characteristics,
         dates=dates,
         labels=labels,
         asset=codes,
         returns=returns,
-        characteristics=np.stack(columns, axis=1),
-        size=None if layout.size is None else _numbers(frame, layout.size, keys),
-        group=None if layout.group is None else _as_labels(frame[layout.group], layout.group, required=False),
-        available=None if layout.available is None else _publication(frame[layout.available], layout.available),
+        characteristics=tuple(_numbers(table, name, keys, narrow=True) for name in layout.characteristics),
+        size=None if layout.size is None else _numbers(table, layout.size, keys),
+        group=group,
+        available=None if layout.available is None else _publication(table[layout.available], layout.available),
     )
 
 
@@ -241,11 +276,12 @@ class _Keys:
     """Names of rows, for messages."""
 
     dates: Days
-    assets: np.ndarray
+    labels: np.ndarray
+    asset: np.ndarray
     frequency: str
 
     def __call__(self, bad: np.ndarray) -> str:
-        cells = [(show(self.dates[row], self.frequency), self.assets[row]) for row in np.flatnonzero(bad)]
+        cells = [(show(self.dates[row], self.frequency), self.labels[self.asset[row]]) for row in np.flatnonzero(bad)]
         return first_three(cells)
 
 
@@ -286,8 +322,11 @@ def _check_lag(lag: Any, returns_over: str) -> None:
         )
 
 
-def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
-    frame = origin if isinstance(origin, pd.DataFrame) else _read_file(origin, layout.asset)
+def _load(origin: pd.DataFrame | Path, layout: Layout) -> Table:
+    if isinstance(origin, pd.DataFrame):
+        file, frame = None, origin
+    else:
+        file, frame = _open(origin, layout.asset)
     wanted = {layout.time, layout.asset}
     levels = [name for name in frame.index.names if name in wanted]
     both = [name for name in levels if name in frame.columns]
@@ -312,21 +351,23 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
     for role, name in named.items():
         if name is not None:
             _must_have(frame, name, role)
-    return frame
+    return Table(frame, file)
 
 
-def _read_file(path: Path, asset: str) -> pd.DataFrame:
+def _open(path: Path, asset: str) -> tuple[ParquetColumns | None, pd.DataFrame]:
+    """A CSV file's content; of a Parquet file the columns yet to be read, and a frame without rows."""
     if not path.is_file():
         raise DataError(f"no such file: {path}.")
     kind = "".join(path.suffixes[-2:] if path.suffix in (".gz", ".zip") else path.suffixes[-1:])
     try:
         if kind in (".parquet", ".pq"):
-            return pd.read_parquet(path)
+            file = ParquetColumns(path)
+            return file, file.empty()
         if kind.startswith(".csv"):
             # Identifiers stay text as written: no ticker "NA" lost, no leading zero dropped.
             names = pd.read_csv(path, nrows=0).columns
             absent = {name: _MISSING_TEXT for name in names if name != asset}
-            return pd.read_csv(path, dtype={asset: str}, keep_default_na=False, na_values=absent)
+            return None, pd.read_csv(path, dtype={asset: str}, keep_default_na=False, na_values=absent)
     except Exception as error:
         raise DataError(f"cannot read {path}: {error}.") from error
     raise DataError(f"a panel is read from .parquet or .csv: found {path.name}. Otherwise give a DataFrame.")
@@ -343,11 +384,11 @@ def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
         )
 
 
-def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+def _characteristics(table: Table, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     if given is not None:
         names = (given,) if isinstance(given, str) else tuple(given)
         for name in names:
-            _must_have(frame, name, "characteristics")
+            _must_have(table.frame, name, "characteristics")
         repeated = [name for position, name in enumerate(names) if name in names[:position]]
         if repeated:
             raise DuplicateKeyError(f"characteristics must be named once: repeated {first_three(repeated)}.")
@@ -360,32 +401,38 @@ def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tup
         roles = {layout.time, layout.asset, layout.returns, layout.size, layout.group, layout.available}
         if isinstance(layout.risk_free, str):
             roles.add(layout.risk_free)
-        numeric = frame.select_dtypes("number").columns
+        numeric = table.frame.select_dtypes("number").columns
         names = tuple(str(name) for name in numeric if name not in roles)
     if not names:
         raise DataError("a panel needs at least one characteristic: no numeric column is left. Name some.")
     return names
 
 
-def _numbers(frame: pd.DataFrame, name: str, keys: _Keys) -> np.ndarray:
-    column = frame[name]
+def _numbers(table: Table, name: str, keys: _Keys, narrow: bool = False) -> np.ndarray:
+    """A column as floats; `narrow` leaves float32 as it is, to be widened where it lands."""
+    column = table[name]
     if not pd.api.types.is_numeric_dtype(column.dtype):
         read = pd.to_numeric(column.astype(object), errors="coerce")
         bad = (read.isna() & column.notna()).to_numpy()
         if bad.any():
             raise DataError(f"column {name!r} must be numbers: found {column.dtype} at {keys(bad)}.")
         column = read.astype(float)
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isinf(values).any():
+    kind = np.float32 if narrow and column.dtype == np.float32 else np.float64
+    values = column.to_numpy(dtype=kind, na_value=np.nan)
+    infinite = np.isinf(values)
+    if infinite.any():
         raise DataError(
-            f"column {name!r} must be finite: infinite at {keys(np.isinf(values))}. Usually a division by "
+            f"column {name!r} must be finite: infinite at {keys(infinite)}. Usually a division by "
             "zero or a logarithm of zero: make them NaN, which is missing."
         )
     return values
 
 
-def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
-    """Identifiers as text; whole floats (10107.0) as whole numbers; missing ones refused or empty."""
+def _as_labels(column: pd.Series, name: str, required: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Identifiers as sorted text, and each row's position among them.
+
+    Whole floats (10107.0) are read as whole numbers; missing ones are refused, or empty.
+    """
     absent = column.isna().to_numpy()
     if required and absent.any():
         raise DataError(f"column {name!r} must name an asset in every row: missing in {_rows(absent)}.")
@@ -393,11 +440,16 @@ def _as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if (numbers[~absent] == np.floor(numbers[~absent])).all() and np.isfinite(numbers[~absent]).all():
             column = pd.Series(np.where(absent, 0, numbers).astype(np.int64))
-    text = column.astype(str).to_numpy(dtype=str)
-    blank = np.char.strip(text) == ""
+    if column.dtype == object:
+        column = column.astype(str)  # 1, 1.0 and True are equal, but not the same text
+    codes, values = pd.factorize(column)
+    codes = np.where(absent, -1, codes)
+    text = np.append(pd.Series(values).astype(str).to_numpy(dtype=str), "")  # at -1, for the missing
+    blank = (np.char.strip(text) == "")[codes]
     if required and blank.any():
         raise DataError(f"column {name!r} must name an asset in every row: blank in {_rows(blank)}.")
-    return np.where(absent, "", text)
+    used, position = np.unique(text[:-1] if required else text, return_inverse=True)
+    return used, position[codes]
 
 
 def _check_weeks(dates: Days, keys: _Keys) -> None:
@@ -427,7 +479,7 @@ def _publication(column: pd.Series, name: str) -> Days:
     return parse_dates(column, name)
 
 
-def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarray) -> np.ndarray:
+def _riskless(table: Table, layout: Layout, keys: _Keys, needed: np.ndarray) -> np.ndarray:
     """Riskless return over the period of each row's return, in the units of the file."""
     ahead = 1 if layout.returns_over == "next" else 0
     if isinstance(layout.risk_free, pd.Series):
@@ -435,17 +487,17 @@ def _riskless(frame: pd.DataFrame, layout: Layout, keys: _Keys, needed: np.ndarr
         days = parse_dates(layout.risk_free.index, "risk_free index")
         positions = calendar.ordinals(days)
         known = positions >= 0 if keys.frequency == "daily" else np.ones(days.size, bool)
-        table = pd.Series(layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known])
-        repeated = table.index.duplicated()
+        rates = pd.Series(layout.risk_free.to_numpy(dtype=np.float64, na_value=np.nan)[known], index=positions[known])
+        repeated = rates.index.duplicated()
         if repeated.any():
             again = first_three(show(day, keys.frequency) for day in days[known][repeated])
             raise DuplicateKeyError(f"risk_free must have one value a period: repeated {again}.")
-        values = table.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
+        values = rates.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
         if np.isinf(values).any():
             raise DataError(f"risk_free must be finite: infinite at {keys(np.isinf(values))}.")
     else:
         assert layout.risk_free is not None
-        values = _numbers(frame, layout.risk_free, keys)
+        values = _numbers(table, layout.risk_free, keys)
     lacking = needed & np.isnan(values)
     if lacking.any():
         where = "for the period after the rows" if ahead and isinstance(layout.risk_free, pd.Series) else "at"
