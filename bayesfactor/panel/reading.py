@@ -217,12 +217,6 @@ def read_frame(
     if frequency is None:
         check_gaps(dates, table[asset].to_numpy(), calendar.frequency)
     rows = read_rows(table, layout, dates, calendar.frequency)
-    panel = FrameSource(origin, layout, calendar).panel(rows)
-    refuse_impossible(panel.data, panel.frequency)
-    refuse_known_returns(panel.data)
-    odd = _oddities(panel, units)
-    for message in odd:
-        warnings.warn(message, DataWarning, stacklevel=2)
     how_old = f"lag={lag}" if available is None else f"available={available!r}"
     line = (
         f"read_frame: {len(rows.dates):,} rows, {len(rows.labels):,} assets, {calendar.frequency}"
@@ -230,6 +224,13 @@ def read_frame(
         f"{returns_over!r}, {how_old}, "
         f"{units}, {'excess' if excess else 'less the riskless rate'}"
     )
+    panel = FrameSource(origin, layout, calendar).panel(rows)
+    del rows  # half as large as the panel, or more
+    refuse_impossible(panel.data, panel.frequency)
+    refuse_known_returns(panel.data)
+    odd = _oddities(panel, units)
+    for message in odd:
+        warnings.warn(message, DataWarning, stacklevel=2)
     return panel._noted((line,), odd)
 
 
