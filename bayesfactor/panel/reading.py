@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bayesfactor.errors import (
@@ -225,7 +226,8 @@ def read_frame(
         f"{units}, {'excess' if excess else 'less the riskless rate'}"
     )
     panel = FrameSource(origin, layout, calendar).panel(rows)
-    del rows  # half as large as the panel, or more
+    del rows  # its columns are as large as the file; pyarrow would keep their memory
+    pa.default_memory_pool().release_unused()
     refuse_impossible(panel.data, panel.frequency)
     refuse_known_returns(panel.data)
     odd = _oddities(panel, units)
