@@ -50,7 +50,8 @@ def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArray
     occupied, observed = np.zeros(shape, bool), np.zeros(shape, bool)
     index = np.full(shape, -1, np.int32)
 
-    characteristics[month, slot] = data.characteristics.values[month, asset]
+    for t, members in enumerate(data.in_universe.values):
+        characteristics[t, : members.sum()] = data.characteristics.values[t, members]
     observed[month, slot] = data.observed.values[month, asset]
     returns[month, slot] = np.where(observed[month, slot], data.returns.values[month, asset], 0.0)
     occupied[month, slot] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,13 +50,13 @@ def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) 
     cells = _Cells(data, frequency)
     for name, values in arrays.items():
         if values.dtype.kind == "f":
-            cells.refuse(np.isinf(values), name, "finite", "An infinite value is never data: NaN is missing.")
+            cells.refuse(np.isinf, (values,), name, "finite", "An infinite value is never data: NaN is missing.")
     _check_masks(arrays, cells, preparation, missing)
     for name in _UNITS:
         if name in arrays:
             check_units(arrays[name], name, PERIODS_PER_YEAR[frequency])
     coords = {name: data.indexes[name] for name in data.dims}
-    variables = {name: (DIMS[name], _frozen(values), _attrs(name)) for name, values in arrays.items()}
+    variables = {name: (DIMS[name], values, _attrs(name)) for name, values in arrays.items()}
     canonical = xr.Dataset(variables, coords)
     return canonical.assign_coords(kind=("characteristic", _kinds(data)))
 
@@ -109,7 +110,7 @@ def refuse_impossible(data: xr.Dataset, frequency: str) -> None:
         "missing code (-99.99, -66) taken for a return: make it NaN before reading."
     )
     must = f"at least {_LEAST_RETURN} (decimal, excess)"
-    _Cells(data, frequency).refuse(returns < _LEAST_RETURN, "returns", must, remedy)
+    _Cells(data, frequency).refuse(lambda values: values < _LEAST_RETURN, (returns,), "returns", must, remedy)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -151,44 +152,65 @@ def _check_labels(data: xr.Dataset, frequency: str) -> xr.Dataset:
             f"time must hold the ends of {frequency} periods: found {first_three(days[wrong])}. "
             "Read the data with read_frame, which dates periods by their calendar end."
         )
-    return data.assign_coords(time=times.normalize().as_unit("ns")).sortby("time")
+    data = data.assign_coords(time=pd.DatetimeIndex(times.normalize().as_unit("ns"), freq=None))  # type: ignore[arg-type]
+    return data if times.is_monotonic_increasing else data.sortby("time")
 
 
 def _array(data: xr.Dataset, name: str) -> np.ndarray:
+    """A variable in its dtype, read-only: a copy, unless it is read-only already and no view of another array."""
     values = data[name].transpose(*DIMS[name]).values
     if name == "group":
-        return values.astype(str)
+        return _frozen(values.astype(str))
     kind = bool if name in _BOOLEAN else np.float64
     try:
         if values.dtype.kind not in "biufO":
             raise TypeError(values.dtype)
-        cast = values.astype(kind)
+        cast = values.astype(kind, order="C", copy=values.flags.writeable or values.base is not None)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be {kind.__name__}: found dtype {values.dtype}.") from error
     if kind is bool and values.dtype != bool and not np.array_equal(cast, values):
         raise DataError(f"{name} must hold True and False: found dtype {values.dtype} with other values.")
-    return cast
+    return _frozen(cast)
 
 
 def _check_masks(arrays: dict[str, np.ndarray], cells: _Cells, preparation: str, missing: str) -> None:
-    absent, universe = np.isnan(arrays["characteristics"]), arrays["in_universe"]
+    characteristics, universe = arrays["characteristics"], arrays["in_universe"]
     if preparation == "raw":
-        given = arrays.setdefault("missing", absent)
-        cells.refuse(given != absent, "missing", "True exactly where a raw characteristic is NaN")
+        if "missing" not in arrays:
+            arrays["missing"] = _frozen(np.isnan(characteristics))
+        must = "True exactly where a raw characteristic is NaN"
+        cells.refuse(lambda given, raw: given != np.isnan(raw), (arrays["missing"], characteristics), "missing", must)
     elif "missing" not in arrays:
         raise DataError(
             "a prepared panel must keep its mask `missing`: prepare with rank_normalise() or standardise()."
         )
     else:
-        cells.refuse(absent & universe[..., None], "characteristics", "numbers in the universe once prepared")
+        must = "numbers in the universe once prepared"
+        cells.refuse(
+            lambda values, universe: np.isnan(values) & universe[..., None],
+            (characteristics, universe),
+            "characteristics",
+            must,
+        )
     if missing == "error":
-        found = arrays["missing"] & universe[..., None]
         remedy = 'Fill or drop them, or read with missing="median" or "indicator".'
-        cells.refuse(found, "characteristics", 'present, as missing="error" asks', remedy)
-    exists = ~np.isnan(arrays["returns"])
-    claimed = arrays.setdefault("observed", exists)
+        cells.refuse(
+            lambda absent, universe: absent & universe[..., None],
+            (arrays["missing"], universe),
+            "characteristics",
+            'present, as missing="error" asks',
+            remedy,
+        )
+    if "observed" not in arrays:
+        arrays["observed"] = _frozen(~np.isnan(arrays["returns"]))
     remedy = "`observed` means that the return exists: a NaN return cannot be claimed observed."
-    cells.refuse(claimed != exists, "observed", "True exactly where `returns` is a number", remedy)
+    cells.refuse(
+        lambda claimed, returns: claimed == np.isnan(returns),
+        (arrays["observed"], arrays["returns"]),
+        "observed",
+        "True exactly where `returns` is a number",
+        remedy,
+    )
     empty = ~universe.any(axis=1)
     if empty.any():
         months = [show(time, cells.frequency) for time in cells.data.time.values[empty]]
@@ -202,9 +224,12 @@ class _Cells:
     data: xr.Dataset
     frequency: str
 
-    def refuse(self, bad: np.ndarray, name: str, must: str, remedy: str = "") -> None:
-        if bad.any():
-            cells = cells_of(bad, [self.data.indexes[dim] for dim in DIMS[name]], self.frequency)
+    def refuse(
+        self, bad: Callable[..., np.ndarray], arrays: Sequence[np.ndarray], name: str, must: str, remedy: str = ""
+    ) -> None:
+        """Refuse cells that are `bad(*arrays)`, looked for a period at a time: a whole mask is large."""
+        if any(bad(*period).any() for period in zip(*arrays, strict=True)):
+            cells = cells_of(bad(*arrays), [self.data.indexes[dim] for dim in DIMS[name]], self.frequency)
             raise DataError(f"{name} must be {must}: found otherwise at {cells}. {remedy}".rstrip())
 
 
@@ -236,8 +261,5 @@ def _attrs(name: str) -> dict[str, str]:
 
 
 def _frozen(values: np.ndarray) -> np.ndarray:
-    """A read-only array that nobody else can write to."""
-    if values.flags.writeable or values.base is not None:
-        values = values.copy()
     values.setflags(write=False)
     return values

@@ -148,6 +148,30 @@ def read_table(
             return pd.concat([chunk[list(columns)] for chunk in chunks], ignore_index=True)
 
 
+class ParquetColumns:
+    """A Parquet file whose columns are read one at a time: the whole of it is never in memory.
+
+    Raises
+    ------
+    DataError
+        When opened or read, if the file is not sound Parquet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        with _told(self._name):
+            self._file = parquet.ParquetFile(path)
+
+    def empty(self) -> pd.DataFrame:
+        """The frame without its rows: names, dtypes and index levels."""
+        return self._file.schema_arrow.empty_table().to_pandas()
+
+    def __getitem__(self, name: str) -> pd.Series:
+        with _told(f"column {name!r} of {self._name}"):
+            frame = self._file.read(columns=[name]).select([name]).to_pandas()
+        return pd.Series(frame.iloc[:, 0] if frame.shape[1] else frame.index, name=name)
+
+
 @contextmanager
 def opened(path: str | Path, *, member: str | None = None, limits: Limits | None = None) -> Iterator[Opened]:
     """Open a file, or what a gzip or ZIP holds, as a stream that refuses to expand beyond `limits`.

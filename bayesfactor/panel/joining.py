@@ -185,11 +185,11 @@ def _dated(panel: Panel, variable: str, values: Any) -> Joined:
     """Rows of a wide or long frame, checked; every lag 0."""
     dim = DIMS[variable][1]
     dates, labels, column = _rows(values, dim, variable)
-    keys = Keys(dates, labels, panel.frequency)
+    code, order = pd.factorize(labels)
+    keys = Keys(dates, order, code, panel.frequency)
     _refuse_duplicates(keys, panel.frequency, variable)
     frame = pd.DataFrame({variable: column})
-    cells = as_labels(frame[variable], variable, required=False) if variable == "group" else None
-    code, order = pd.factorize(labels)
+    cells = _text(frame[variable], variable, required=False) if variable == "group" else None
     times = as_days(panel.times)
     return Joined(
         variable=variable,
@@ -209,12 +209,12 @@ def _undated(panel: Panel, variable: str, values: Any) -> Joined:
             f"with lag={CONSTANT!r} {variable} must be a Series by asset: found {_kind(values)}. Values that change "
             "take the number of periods as lag."
         )
-    labels = as_labels(values.index.to_series(), "asset", required=True)
+    labels = _text(values.index.to_series(), "asset", required=True)
     repeated = labels[pd.Index(labels).duplicated()]
     if repeated.size:
         raise DuplicateKeyError(f"{variable} must have one value an asset: repeated {first_three(repeated)}.")
     count = np.arange(labels.size)
-    text = as_labels(values, variable, required=False)
+    text = _text(values, variable, required=False)
     return Joined(variable, Calendar(panel.frequency), None, labels, count, text, np.zeros_like(count))
 
 
@@ -272,7 +272,13 @@ def _long_rows(frame: pd.DataFrame, dim: str, variable: str) -> tuple[Days, np.n
 
 
 def _names(column: pd.Series, dim: str) -> np.ndarray:
-    return as_labels(column.reset_index(drop=True), dim, required=True).astype(object)
+    return _text(column.reset_index(drop=True), dim, required=True).astype(object)
+
+
+def _text(column: pd.Series, name: str, required: bool) -> np.ndarray:
+    """Each row's identifier as text."""
+    labels, code = as_labels(column, name, required)
+    return labels[code]
 
 
 def _kind(values: Any) -> str:
@@ -293,7 +299,7 @@ def _check_age(lag: Any, of: str) -> None:
 
 
 def _refuse_duplicates(keys: Keys, frequency: str, variable: str) -> None:
-    index = pd.MultiIndex.from_arrays([period_ends(keys.dates, frequency), keys.assets])
+    index = pd.MultiIndex.from_arrays([period_ends(keys.dates, frequency), keys.asset])
     again = index.duplicated()
     if again.any():
         raise DuplicateKeyError(
@@ -325,7 +331,7 @@ def _told(panel: Panel, joined: Joined, how: str) -> Joined:
 
 def _keys(joined: Joined) -> Keys:
     assert joined.dates is not None
-    return Keys(joined.dates, joined.labels[joined.code], joined.calendar.frequency)
+    return Keys(joined.dates, joined.labels, joined.code, joined.calendar.frequency)
 
 
 def _inside(panel: Panel, joined: Joined) -> np.ndarray:

@@ -26,7 +26,7 @@ class Rows:
     labels: np.ndarray
     asset: np.ndarray
     returns: np.ndarray
-    characteristics: np.ndarray  # (row, characteristic)
+    characteristics: tuple[np.ndarray, ...]  # one column each, float32 where the source is
     size: np.ndarray | None
     group: np.ndarray | None
     available: Days | None
@@ -42,13 +42,12 @@ class Rows:
         lands = calendar.ordinals(self.dates) + (1 if returns_over == "next" else 0)
         over = lands <= calendar.ordinals(np.array([cut]))[0]
         blank = ~public[kept]
-        characteristics = np.where(blank[:, None], np.nan, self.characteristics[kept])
         return replace(
             self,
             dates=self.dates[kept],
             asset=self.asset[kept],
             returns=np.where(over, self.returns, np.nan)[kept],
-            characteristics=characteristics,
+            characteristics=tuple(np.where(blank, np.nan, column[kept]) for column in self.characteristics),
             size=None if self.size is None else np.where(blank, np.nan, self.size[kept]),
             group=None if self.group is None else np.where(blank, "", self.group[kept]),
             available=None if self.available is None else np.where(blank, _NEVER, self.available[kept]),
@@ -82,7 +81,9 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
         lands = step + ahead + lag
         inside = lands < shape[0]
         source[lands[inside], rows.asset[inside]] = np.flatnonzero(inside)
-    has_any = ~np.isnan(rows.characteristics).all(axis=1)
+    has_any = np.zeros(rows.dates.size, bool)
+    for column in rows.characteristics:
+        has_any |= ~np.isnan(column)
     in_universe = listed & (source >= 0) & has_any[source]
     if not in_universe.any():
         raise DataError(
@@ -94,8 +95,12 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
     grid = np.ix_(months, ever)
     source = source[grid]
     absent = source < 0
-    characteristics = rows.characteristics[source]
-    characteristics[absent] = np.nan
+    characteristics = np.empty((*source.shape, len(rows.names)))
+    for t, origin in enumerate(source):
+        for k, column in enumerate(rows.characteristics):
+            characteristics[t, :, k] = column[origin]
+        characteristics[t, absent[t]] = np.nan
+    characteristics.setflags(write=False)  # nobody else holds it: the panel takes it as it is
     dims = ("time", "asset")
     variables = {
         "characteristics": ((*dims, "characteristic"), characteristics),
@@ -125,9 +130,10 @@ def refuse_known_returns(data: xr.Dataset) -> None:
         Naming the characteristic.
     """
     both = (data.in_universe & data.observed).values
-    returns, block = data.returns.values[both], data.characteristics.values[both]
-    stride = max(1, len(returns) // _MOST_CELLS)
-    returns, block = returns[::stride], block[::stride]
+    months, assets = np.nonzero(both)
+    stride = max(1, len(months) // _MOST_CELLS)
+    cells = months[::stride], assets[::stride]
+    returns, block = data.returns.values[cells], data.characteristics.values[cells]
     for name, column in zip(data.indexes["characteristic"], block.T, strict=True):
         present = ~np.isnan(column)
         if present.sum() < _ENOUGH_CELLS or np.ptp(column[present]) == 0:
@@ -182,14 +188,13 @@ def _latest_public(rows: Rows, calendar: Calendar, first: int, shape: tuple[int,
 
 def _refuse_duplicates(rows: Rows, step: np.ndarray, calendar: Calendar) -> None:
     key = step * len(rows.labels) + rows.asset
+    if np.bincount(key).max() == 1:
+        return
     order = np.argsort(key, kind="stable")
     again = order[1:][key[order][1:] == key[order][:-1]]
-    if again.size:
-        cells = sorted(
-            {(show(rows.dates[row], calendar.frequency), str(rows.labels[rows.asset[row]])) for row in again}
-        )
-        raise DuplicateKeyError(
-            f"each (time, asset) must have one row a period ({calendar.frequency}): repeated "
-            f"{first_three(cells)}. Usually two "
-            "share classes under one name, or two dates in one period."
-        )
+    cells = sorted({(show(rows.dates[row], calendar.frequency), str(rows.labels[rows.asset[row]])) for row in again})
+    raise DuplicateKeyError(
+        f"each (time, asset) must have one row a period ({calendar.frequency}): repeated "
+        f"{first_three(cells)}. Usually two "
+        "share classes under one name, or two dates in one period."
+    )

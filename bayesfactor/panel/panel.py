@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings as python_warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -102,8 +103,9 @@ class Panel:
 
     Notes
     -----
-    A panel is immutable: its arrays are read-only and every transform returns a new panel. Every period has
-    at least one asset in its universe; periods without any are dropped by the reader and by transforms.
+    A panel is immutable: its arrays are read-only and every transform returns a new panel. Arrays given are copied,
+    unless they own their data and are read-only already. Every period has at least one asset in its universe;
+    periods without any are dropped by the reader and by transforms.
     """
 
     data: xr.Dataset
@@ -463,6 +465,13 @@ class Panel:
         """Join without checks: an audit sees a shorter sample."""
         return self._then(joined.onto(self.data), joined.line, "_join", joined)
 
+    def _noted(self, history: tuple[str, ...], odd: tuple[str, ...]) -> Panel:
+        """The same content with another history and warnings; it is not validated again."""
+        panel = copy(self)
+        object.__setattr__(panel, "history", history)
+        object.__setattr__(panel, "warnings", odd)
+        return panel
+
     def _prepare(self, how: str, refuse_empty: bool) -> Panel:
         self._must_be_raw({"rank": "rank_normalise"}.get(how, how))
         result = prepare.prepared(self.data, how, self.missing, self.frequency, refuse_empty)
@@ -471,7 +480,7 @@ class Panel:
         said = "ranks to [-1, 1]" if how == "rank" else "z-scores"
         line = f"{said} by period within the universe, {summary.filled(self.data)}"
         panel = self._then(result.data, line, "_prepare", how, False, preparation=how)
-        return replace(panel, warnings=(*self.warnings, *result.warnings)) if result.warnings else panel
+        return panel._noted(panel.history, (*self.warnings, *result.warnings))
 
     def _must_be_raw(self, method: str) -> None:
         if self.prepared:

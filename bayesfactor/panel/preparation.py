@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.stats import rankdata
 
 from bayesfactor.errors import DataError, first_three
 from bayesfactor.panel.periods import show
@@ -28,16 +27,21 @@ def prepared(data: xr.Dataset, how: str, missing: str, frequency: str, refuse_em
     raw, universe = data.characteristics.values, data.in_universe.values
     continuous = data.kind.values == "continuous"
     scale = {"rank": centred_ranks, "standardise": z_scores}[how]
-    values = np.full(raw.shape, np.nan)
+    values = np.empty(raw.shape)
     flat = np.zeros((raw.shape[0], raw.shape[2]), bool)
     for t, members in enumerate(universe):
         block = raw[t, members]
-        scaled = np.where(continuous, scale(block), block)
+        scaled = scale(block)
+        scaled[:, ~continuous] = block[:, ~continuous]
         flat[t] = continuous & _is_flat(block)
-        values[t, members] = np.where(np.isnan(scaled) | flat[t], 0.0, scaled)
+        scaled[np.isnan(scaled) | flat[t]] = 0.0
+        values[t, members] = scaled
+        values[t, ~members] = np.nan
 
     warnings = _flat_warnings(data, flat, frequency, refuse_empty)
     absent = data.missing.values | ~universe[..., None]
+    for fresh in (values, absent):
+        fresh.setflags(write=False)  # nobody else holds them: the panel takes them as they are
     dims = ("time", "asset", "characteristic")
     data = data.assign(characteristics=(dims, values), missing=(dims, absent))
     return Prepared(_with_indicators(data) if missing == "indicator" else data, warnings)
@@ -48,10 +52,33 @@ def centred_ranks(block: np.ndarray) -> np.ndarray:
 
     `2 (rank - 1) / (n - 1) - 1` over the n values that are there.
     """
-    absent = np.isnan(block)
-    ranks = rankdata(np.where(absent, np.inf, block), method="average", axis=0)
-    last = np.maximum((~absent).sum(axis=0) - 1, 1)
-    return np.where(absent, np.nan, 2 * (ranks - 1) / last - 1)
+    ranks = np.empty(block.T.shape)
+    for column, placed in zip(np.array(block.T, order="C"), ranks, strict=True):
+        absent = np.isnan(column)
+        column[absent] = np.inf
+        order = ascending(column)
+        values = column[order]
+        edges = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1, [column.size]))  # of runs of ties
+        twice = np.repeat(edges[:-1] + edges[1:] - 1, np.diff(edges))  # 2 (average rank - 1)
+        placed[order] = twice / max(column.size - absent.sum() - 1, 1) - 1
+        placed[absent] = np.nan
+    return ranks.T
+
+
+def ascending(values: np.ndarray) -> np.ndarray:
+    """Positions that sort `values`, a vector of float64 without NaN: `argsort` at a tenth of its time.
+
+    Floats of one sign sort like their bits. The last bits make room for the position, so that one sort of integers,
+    which is fast, brings the order along. Should values have differed in those bits only, `argsort` decides.
+    """
+    places = np.int64((1 << values.size.bit_length()) - 1)
+    bits = values.view(np.int64)
+    keys = bits ^ ((bits >> 63) & np.iinfo(np.int64).max)  # of negative floats the larger has the smaller bits
+    keys = (keys & ~places) | np.arange(values.size)
+    keys.sort()
+    order = keys & places
+    in_order = values[order]
+    return order if (in_order[1:] >= in_order[:-1]).all() else np.argsort(values)
 
 
 def z_scores(block: np.ndarray) -> np.ndarray:
@@ -79,9 +106,7 @@ def covered(data: xr.Dataset, share: float) -> np.ndarray:
 
 def _is_flat(block: np.ndarray) -> np.ndarray:
     """Columns that are constant or missing for all assets of a period; one asset alone is constant."""
-    lowest = np.where(np.isnan(block), np.inf, block).min(axis=0)
-    highest = np.where(np.isnan(block), -np.inf, block).max(axis=0)
-    return lowest >= highest
+    return ~(np.fmin.reduce(block, axis=0) < np.fmax.reduce(block, axis=0))
 
 
 def _flat_warnings(data: xr.Dataset, flat: np.ndarray, frequency: str, refuse_empty: bool) -> tuple[str, ...]:

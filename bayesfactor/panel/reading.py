@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bayesfactor.errors import (
     DataError,
@@ -20,7 +21,7 @@ from bayesfactor.errors import (
     first_three,
 )
 from bayesfactor.panel.contract import refuse_impossible, total_losses
-from bayesfactor.panel.files import read_table
+from bayesfactor.panel.files import ParquetColumns, opened, read_table
 from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
 from bayesfactor.panel.panel import Panel, Recipe
 from bayesfactor.panel.periods import (
@@ -74,6 +75,17 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Columns by name, of a frame, or of a file that `frame` tells the names and dtypes of."""
+
+    frame: pd.DataFrame
+    file: ParquetColumns | None
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self.frame[name] if self.file is None else self.file[name]
+
+
+@dataclass(frozen=True)
 class FrameSource:
     """A panel that began as a frame or file."""
 
@@ -83,7 +95,9 @@ class FrameSource:
 
     def known_at(self, cut: np.datetime64) -> Panel:
         """The panel as read from the rows, returns and publications that existed at the end of `cut`."""
-        rows = read_rows(_load(self.origin, self.layout), self.layout, self.calendar.frequency)
+        table = _load(self.origin, self.layout)
+        dates = parse_dates(table[self.layout.time], self.layout.time)
+        rows = read_rows(table, self.layout, dates, self.calendar.frequency)
         return self.panel(rows.known_at(cut, self.calendar, self.layout.returns_over))
 
     def panel(self, rows: Rows) -> Panel:
@@ -173,23 +187,17 @@ def read_frame(
         risk_free=risk_free.copy() if isinstance(risk_free, pd.Series) else risk_free,
         missing=missing,
     )
-    frame = _load(origin, layout)
-    layout = replace(layout, characteristics=_characteristics(frame, layout, characteristics))
-    dates = parse_dates(frame[time], time)
+    table = _load(origin, layout)
+    layout = replace(layout, characteristics=_characteristics(table, layout, characteristics))
+    dates = parse_dates(table[time], time)
     if not dates.size:
         raise DataError("a panel needs rows: the frame has none.")
     if frequency is not None:
         check_frequency(frequency)
     calendar = Calendar.of(dates, frequency or infer_frequency(dates))
     if frequency is None:
-        check_gaps(dates, frame[asset].to_numpy(), calendar.frequency)
-    rows = read_rows(frame, layout, calendar.frequency)
-    panel = FrameSource(origin, layout, calendar).panel(rows)
-    refuse_impossible(panel.data, panel.frequency)
-    refuse_known_returns(panel.data)
-    odd = _oddities(panel, units)
-    for message in odd:
-        warnings.warn(message, DataWarning, stacklevel=2)
+        check_gaps(dates, table[asset].to_numpy(), calendar.frequency)
+    rows = read_rows(table, layout, dates, calendar.frequency)
     how_old = f"lag={lag}" if available is None else f"available={available!r}"
     line = (
         f"read_frame: {len(rows.dates):,} rows, {len(rows.labels):,} assets, {calendar.frequency}"
@@ -197,31 +205,41 @@ def read_frame(
         f"{returns_over!r}, {how_old}, "
         f"{units}, {'excess' if excess else 'less the riskless rate'}"
     )
-    return replace(panel, history=(line,), warnings=odd)
+    panel = FrameSource(origin, layout, calendar).panel(rows)
+    del rows  # its columns are as large as the file; pyarrow would keep their memory
+    pa.default_memory_pool().release_unused()
+    refuse_impossible(panel.data, panel.frequency)
+    refuse_known_returns(panel.data)
+    odd = _oddities(panel, units)
+    for message in odd:
+        warnings.warn(message, DataWarning, stacklevel=2)
+    return panel._noted((line,), odd)
 
 
-def read_rows(frame: pd.DataFrame, layout: Layout, frequency: str) -> Rows:
+def read_rows(table: Table, layout: Layout, dates: Days, frequency: str) -> Rows:
     """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
-    dates = parse_dates(frame[layout.time], layout.time)
-    labels, codes = np.unique(as_labels(frame[layout.asset], layout.asset, required=True), return_inverse=True)
-    keys = Keys(dates, labels[codes], frequency)
+    labels, codes = as_labels(table[layout.asset], layout.asset, required=True)
+    keys = Keys(dates, labels, codes, frequency)
     if layout.available is not None and frequency == "weekly":
         _check_weeks(dates, keys)
     scale = 0.01 if layout.units == "percent" else 1.0
-    returns = scale * as_numbers(frame, layout.returns, keys)
+    returns = scale * as_numbers(table, layout.returns, keys)
     if not layout.excess:
-        returns = returns - scale * _riskless(frame, layout, keys, ~np.isnan(returns))
-    columns = [as_numbers(frame, name, keys) for name in layout.characteristics]
+        returns = returns - scale * _riskless(table, layout, keys, ~np.isnan(returns))
+    group = None
+    if layout.group is not None:
+        sectors, sector = as_labels(table[layout.group], layout.group, required=False)
+        group = sectors[sector]
     return Rows(
         names=layout.characteristics,
         dates=dates,
         labels=labels,
         asset=codes,
         returns=returns,
-        characteristics=np.stack(columns, axis=1),
-        size=None if layout.size is None else as_numbers(frame, layout.size, keys),
-        group=None if layout.group is None else as_labels(frame[layout.group], layout.group, required=False),
-        available=None if layout.available is None else _publication(frame[layout.available], layout.available),
+        characteristics=tuple(as_numbers(table, name, keys, narrow=True) for name in layout.characteristics),
+        size=None if layout.size is None else as_numbers(table, layout.size, keys),
+        group=group,
+        available=None if layout.available is None else publication_dates(table[layout.available], layout.available),
     )
 
 
@@ -241,12 +259,13 @@ class Keys:
     """Names of rows, for messages."""
 
     dates: Days
-    assets: np.ndarray
+    labels: np.ndarray
+    asset: np.ndarray
     frequency: str
 
     def __call__(self, bad: np.ndarray) -> str:
         """The first three flagged rows and the count."""
-        cells = [(show(self.dates[row], self.frequency), self.assets[row]) for row in np.flatnonzero(bad)]
+        cells = [(show(self.dates[row], self.frequency), self.labels[self.asset[row]]) for row in np.flatnonzero(bad)]
         return first_three(cells)
 
 
@@ -297,8 +316,11 @@ def _check_lag(lag: Any, returns_over: str) -> None:
         )
 
 
-def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
-    frame = origin if isinstance(origin, pd.DataFrame) else read_table(origin, text=(layout.asset,))
+def _load(origin: pd.DataFrame | Path, layout: Layout) -> Table:
+    if isinstance(origin, pd.DataFrame):
+        file, frame = None, origin
+    else:
+        file, frame = _open(origin, layout.asset)
     wanted = {layout.time, layout.asset}
     levels = [name for name in frame.index.names if name in wanted]
     both = [name for name in levels if name in frame.columns]
@@ -322,11 +344,27 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> pd.DataFrame:
     }
     for role, name in named.items():
         if name is not None:
-            _must_have(frame, name, role)
-    return frame
+            must_have(frame, name, role)
+    return Table(frame, file)
 
 
-def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
+def _open(path: Path, asset: str) -> tuple[ParquetColumns | None, pd.DataFrame]:
+    """A file's content; of a Parquet file the columns yet to be read, and a frame without rows."""
+    with opened(path) as file:
+        by_column = file.is_parquet and not file.is_packed
+    if not by_column:
+        return None, read_table(path, text=(asset,))
+    columns = ParquetColumns(path)
+    return columns, columns.empty()
+
+
+def must_have(frame: pd.DataFrame, name: str, role: str) -> None:
+    """Refuse a name that is neither a column nor an index level; near misses are named.
+
+    Raises
+    ------
+    DataError
+    """
     if name not in frame.columns:
         near = get_close_matches(str(name), [str(column) for column in frame.columns], 3, 0.5)
         hint = f" Near: {', '.join(near)}." if near else ""
@@ -337,11 +375,11 @@ def _must_have(frame: pd.DataFrame, name: str, role: str) -> None:
         )
 
 
-def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+def _characteristics(table: Table, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     if given is not None:
         names = (given,) if isinstance(given, str) else tuple(given)
         for name in names:
-            _must_have(frame, name, "characteristics")
+            must_have(table.frame, name, "characteristics")
         repeated = [name for position, name in enumerate(names) if name in names[:position]]
         if repeated:
             raise DuplicateKeyError(f"characteristics must be named once: repeated {first_three(repeated)}.")
@@ -354,39 +392,44 @@ def _characteristics(frame: pd.DataFrame, layout: Layout, given: list[str] | tup
         roles = {layout.time, layout.asset, layout.returns, layout.size, layout.group, layout.available}
         if isinstance(layout.risk_free, str):
             roles.add(layout.risk_free)
-        numeric = frame.select_dtypes("number").columns
+        numeric = table.frame.select_dtypes("number").columns
         names = tuple(str(name) for name in numeric if name not in roles)
     if not names:
         raise DataError("a panel needs at least one characteristic: no numeric column is left. Name some.")
     return names
 
 
-def as_numbers(frame: pd.DataFrame, name: str, keys: Keys) -> np.ndarray:
-    """A column as float64, NaN where missing.
+def as_numbers(table: Table | pd.DataFrame, name: str, keys: Keys, narrow: bool = False) -> np.ndarray:
+    """A column as float64, NaN where missing; `narrow` leaves float32 as it is, to be widened where it lands.
 
     Raises
     ------
     DataError
         Naming the first cells that are text or infinite.
     """
-    column = frame[name]
+    column = table[name]
     if not pd.api.types.is_numeric_dtype(column.dtype):
         read = pd.to_numeric(column.astype(object), errors="coerce")
         bad = (read.isna() & column.notna()).to_numpy()
         if bad.any():
             raise DataError(f"column {name!r} must be numbers: found {column.dtype} at {keys(bad)}.")
         column = read.astype(float)
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isinf(values).any():
+    kind = np.float32 if narrow and column.dtype == np.float32 else np.float64
+    values = column.to_numpy(dtype=kind, na_value=np.nan)
+    infinite = np.isinf(values)
+    if infinite.any():
         raise DataError(
-            f"column {name!r} must be finite: infinite at {keys(np.isinf(values))}. Usually a division by "
+            f"column {name!r} must be finite: infinite at {keys(infinite)}. Usually a division by "
             "zero or a logarithm of zero: make them NaN, which is missing."
         )
     return values
 
 
-def as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
-    """Identifiers as text; whole floats (10107.0) as whole numbers; missing ones refused or empty."""
+def as_labels(column: pd.Series, name: str, required: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Identifiers as sorted text, and each row's position among them.
+
+    Whole floats (10107.0) are read as whole numbers; missing ones are refused, or empty.
+    """
     absent = column.isna().to_numpy()
     if required and absent.any():
         raise DataError(f"column {name!r} must name an asset in every row: missing in {_rows(absent)}.")
@@ -394,11 +437,16 @@ def as_labels(column: pd.Series, name: str, required: bool) -> np.ndarray:
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if (numbers[~absent] == np.floor(numbers[~absent])).all() and np.isfinite(numbers[~absent]).all():
             column = pd.Series(np.where(absent, 0, numbers).astype(np.int64))
-    text = column.astype(str).to_numpy(dtype=str)
-    blank = np.char.strip(text) == ""
+    if column.dtype == object:
+        column = column.astype(str)  # 1, 1.0 and True are equal, but not the same text
+    codes, values = pd.factorize(column)
+    codes = np.where(absent, -1, codes)
+    text = np.append(pd.Series(values).astype(str).to_numpy(dtype=str), "")  # at -1, for the missing
+    blank = (np.char.strip(text) == "")[codes]
     if required and blank.any():
         raise DataError(f"column {name!r} must name an asset in every row: blank in {_rows(blank)}.")
-    return np.where(absent, "", text)
+    used, position = np.unique(text[:-1] if required else text, return_inverse=True)
+    return used, position[codes]
 
 
 def _check_weeks(dates: Days, keys: Keys) -> None:
@@ -417,7 +465,7 @@ def _rows(bad: np.ndarray) -> str:
     return first_three(f"row {row}" for row in np.flatnonzero(bad))
 
 
-def _publication(column: pd.Series, name: str) -> Days:
+def publication_dates(column: pd.Series, name: str) -> Days:
     """Publication dates; a row without one is never used, so it must be said."""
     absent = column.isna().to_numpy()
     if absent.any():
@@ -428,18 +476,18 @@ def _publication(column: pd.Series, name: str) -> Days:
     return parse_dates(column, name)
 
 
-def _riskless(frame: pd.DataFrame, layout: Layout, keys: Keys, needed: np.ndarray) -> np.ndarray:
+def _riskless(table: Table, layout: Layout, keys: Keys, needed: np.ndarray) -> np.ndarray:
     """Riskless return over the period of each row's return, in the units of the file."""
     ahead = 1 if layout.returns_over == "next" else 0
     if isinstance(layout.risk_free, pd.Series):
         calendar = Calendar.of(keys.dates, keys.frequency)
-        table = riskless_by_position(layout.risk_free, calendar)
-        values = table.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
+        rates = riskless_by_position(layout.risk_free, calendar)
+        values = rates.reindex(calendar.ordinals(keys.dates) + ahead).to_numpy()
         if np.isinf(values).any():
             raise DataError(f"risk_free must be finite: infinite at {keys(np.isinf(values))}.")
     else:
         assert layout.risk_free is not None
-        values = as_numbers(frame, layout.risk_free, keys)
+        values = as_numbers(table, layout.risk_free, keys)
     lacking = needed & np.isnan(values)
     if lacking.any():
         where = "for the period after the rows" if ahead and isinstance(layout.risk_free, pd.Series) else "at"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,8 @@ def fingerprint(data: xr.Dataset, said: tuple[str, ...]) -> str:
         variable = data[name]
         kind = "text" if variable.dtype.kind in "OUT" else str(variable.dtype)
         digest.update(f"|{name}|{variable.dims}|{variable.shape}|{kind}|".encode())
-        digest.update(_content(variable.values))
+        for part in _content(variable.values):
+            digest.update(part)
     return digest.hexdigest()
 
 
@@ -88,9 +90,11 @@ def _counts(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _content(values: np.ndarray) -> bytes:
+def _content(values: np.ndarray) -> Iterator[bytes]:
+    """The bytes of an array, a period at a time so that no copy of it is in memory."""
     if values.dtype.kind in "OUT":
-        return "\x00".join(str(value) for value in values.ravel()).encode()
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), np.nan, values)  # one NaN, whatever its bits were
-    return np.ascontiguousarray(values).tobytes()
+        yield "\x00".join(str(value) for value in values.ravel()).encode()
+        return
+    for part in np.atleast_1d(values):
+        # one NaN, whatever its bits were
+        yield (np.where(np.isnan(part), np.nan, part) if values.dtype.kind == "f" else part).tobytes()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError, UnitsError, first_three
 from bayesfactor.panel.periods import Days, parse_dates
-from bayesfactor.panel.reading import _as_labels, _Keys, _must_have, _numbers
+from bayesfactor.panel.reading import Keys, as_labels, as_numbers, must_have
 
 NOT_TOLD: Any = object()
 
@@ -32,12 +32,12 @@ class Columns:
             raise DuplicateKeyError(f"column names must be unique: repeated {first_three(repeated)}.")
         for role, name in {"time": time, "asset": asset, **others}.items():
             if name is not None:
-                _must_have(frame, name, role)
+                must_have(frame, name, role)
         if frame.empty:
             raise DataError("characteristics need rows: the frame has none.")
         self.frame = frame
         self.days = _dates(frame[time], time)
-        self.labels, self.codes = _assets(frame[asset], asset)
+        self.labels, self.codes = as_labels(frame[asset], asset, required=True)
 
     def keys(self, bad: np.ndarray) -> str:
         """First three (date, asset) of flagged rows, and the count."""
@@ -45,12 +45,7 @@ class Columns:
 
     def numbers(self, name: str) -> np.ndarray:
         """A column of finite numbers, NaN where missing."""
-        column = self.frame[name]
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            if not np.isinf(values).any():
-                return values
-        return _numbers(self.frame, name, _Keys(self.days, self.labels[self.codes], "daily"))
+        return as_numbers(self.frame, name, Keys(self.days, self.labels, self.codes, "daily"))
 
     def refuse(self, bad: np.ndarray, must: str, cause: str) -> None:
         """A `DataError` that names the rows."""
@@ -126,18 +121,3 @@ def _dates(column: pd.Series, name: str) -> Days:
     except DataError:
         parse_dates(column, name)  # the same error, naming rows of the frame
         raise
-
-
-def _assets(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted labels, and each row's position among them; each distinct value is made text once."""
-    if column.dtype == object or column.isna().any():  # 1 and True are equal, but not the same label
-        codes, text = np.arange(len(column)), _as_labels(column, name, required=True)
-    else:
-        codes, distinct = pd.factorize(column)
-        try:
-            text = _as_labels(pd.Series(distinct), name, required=True)
-        except DataError:
-            _as_labels(column, name, required=True)  # the same error, naming rows of the frame
-            raise
-    labels, position = np.unique(text, return_inverse=True)
-    return labels, position[codes]

@@ -22,7 +22,7 @@ from bayesfactor.panel.characteristics.columns import NOT_TOLD, Columns, chosen,
 from bayesfactor.panel.characteristics.known import Known
 from bayesfactor.panel.characteristics.of_reports import REPORT_DEFINITIONS, REPORT_ITEMS
 from bayesfactor.panel.periods import Days
-from bayesfactor.panel.reading import _publication
+from bayesfactor.panel.reading import publication_dates
 
 _LATE_DAYS = np.timedelta64(7, "D")  # a fiscal period that ends on a month's first seven days is the month's before
 _COMPARED_WITH_PRICE = ("book_equity", "assets", "liabilities")
@@ -91,7 +91,7 @@ def from_reports(
     _check_items(items)
     roles: dict[str, str | None] = {"available": available, "fiscal_quarter": fiscal_quarter, **items}
     columns = Columns(frame, time, asset, roles)
-    filed = _publication(columns.frame[available], available)
+    filed = publication_dates(columns.frame[available], available)
     _check_filing(columns, filed)
     values = {item: columns.numbers(name) for item, name in items.items()}
     quarter = _fiscal_quarters(columns, year_to_date, fiscal_quarter, items, quarterly)
