@@ -16,6 +16,7 @@ _HOME = {
     "read_frame": "bayesfactor.panel",
     "PanelStore": "bayesfactor.panel.store",
     "open_panel": "bayesfactor.panel.store",
+    "examine": "bayesfactor.panel.examination",
     "FundamentalFactorModel": "bayesfactor.models",
     "NUTS": "bayesfactor.inference",
     "SVI": "bayesfactor.inference",
@@ -59,6 +60,7 @@ __all__ = [
     "compare",
     "datasets",
     "errors",
+    "examine",
     "expected_returns",
     "fit",
     "interactions",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts
+    from bayesfactor.panel.examination import examine
     from bayesfactor.panel.store import PanelStore, open_panel
     from bayesfactor.quantities import expected_returns, interactions, sensitivities, sensitivity_bound, to_csv
 

@@ -18,7 +18,15 @@ def blocks(page: str) -> list[str]:
 
 
 # Python blocks that each page must have at least.
-PAGES = {"panel.md": 5, "tutorial.md": 5, "inference.md": 1, "sorts.md": 4, "characteristics.md": 1, "files.md": 3}
+PAGES = {
+    "panel.md": 5,
+    "tutorial.md": 5,
+    "inference.md": 1,
+    "sorts.md": 4,
+    "characteristics.md": 1,
+    "files.md": 3,
+    "check.md": 1,
+}
 
 
 @pytest.mark.filterwarnings("ignore::bayesfactor.errors.ConvergenceWarning")  # the page says that its draws are few

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.panel import Panel as Box
 from rich.table import Table
@@ -47,7 +48,7 @@ def print_examination(console: Console, examination: Examination, frequency: str
     """What is in a raw panel, a screen of it: spans of time, the characteristics to look at first, findings, advice."""
     periods = examination.periods
     columns = ["periods", "assets", "in", "out", "returns", "coverage", "mean %", "sd %", "largest %"]
-    table = _table("Over time, averages of periods; in and out are totals", columns)
+    table = _table("Over time, averages of periods; in and out are totals", columns, narrow=True)
     for part in np.array_split(np.arange(len(periods)), min(SPANS, len(periods))):
         rows = periods.iloc[part]
         ends = dict.fromkeys(show(rows.index[place], frequency) for place in (0, -1))
@@ -64,6 +65,7 @@ def print_examination(console: Console, examination: Examination, frequency: str
             _percent(largest),
         )
     console.print(table)
+    console.print()
     _print_characteristics(console, examination)
     largest_returns = ", ".join(
         f"{row['asset']} {show(row['time'], frequency)} {100 * row['return']:+.0f}% "
@@ -84,7 +86,7 @@ def _print_characteristics(console: Console, examination: Examination) -> None:
     title = "Characteristics"
     if len(first) < len(table):
         title += f", the {len(first)} to look at first of {len(table)}"
-    shown = _table(title, columns)
+    shown = _table(title, columns, narrow=True)
     for (name, row), suspect in zip(first.iterrows(), examination.suspect.loc[first.index], strict=True):
         shares = (_share(row[column]) for column in ("missing", "worst_period"))
         more = (_share(row[column]) for column in ("tied", "repeated"))
@@ -204,8 +206,10 @@ def _labelled(title: str, result: xr.Dataset) -> Text:
     return Text.assemble(title, "\n", (label, STATUS_STYLE.get(result.attrs.get("status", ""), "bold red")))
 
 
-def _table(title: str | Text, columns: Sequence[str], *, numbers: bool = True) -> Table:
-    table = Table(title=Text(title) if isinstance(title, str) else title, header_style="bold")
+def _table(title: str | Text, columns: Sequence[str], *, numbers: bool = True, narrow: bool = False) -> Table:
+    """An empty table; `narrow` has no lines between columns, so that nine of them fit into 80 characters."""
+    lines: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False} if narrow else {}
+    table = Table(title=Text(title) if isinstance(title, str) else title, header_style="bold", **lines)
     table.title_justify, table.title_style = "left", "bold"
     for place, column in enumerate(columns):
         table.add_column(
