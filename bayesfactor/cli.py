@@ -380,6 +380,7 @@ def fit(
     ] = None,
 ) -> None:
     """Fit MODEL to DATA and save it."""
+    _require_folder(out)
     panel = reading.panel(data)
     if before is not None:
         panel, _ = panel.split(before)
@@ -423,6 +424,7 @@ def sensitivities(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, 
     import bayesfactor as bf
     from bayesfactor.report import terminal
 
+    _require_folder(csv)
     result, panel = _loaded(fit, reading.panel(data))
     bands = bf.sensitivities(result, panel, prob=prob)
     terminal.print_sensitivities(console, fit.stem, bands)
@@ -444,6 +446,7 @@ def interactions(
     import bayesfactor as bf
     from bayesfactor.report import terminal
 
+    _require_folder(csv)
     result, panel = _loaded(fit, reading.panel(data))
     pairs = bf.interactions(result, panel, prob=prob, top=top)
     terminal.print_interactions(console, fit.stem, pairs)
@@ -459,6 +462,7 @@ def forecast(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: 
     from bayesfactor.inference.storage import load
     from bayesfactor.report import later_months, terminal
 
+    _require_folder(csv)
     result, panel = load(fit), reading.panel(data)
     _warn_of_other_data(result, panel)
     _, live = later_months(panel, result)
@@ -508,6 +512,7 @@ def report(
     """Everything that several fits say about DATA, as one HTML file."""
     from bayesfactor.report import gather, write_report
 
+    _require_folder(out)
     loaded = _load_all(fits)
     panel = reading.panel(data)
     with console.status("reading the fits") as status:
@@ -606,6 +611,12 @@ def _load_all(paths: list[Path]) -> dict[str, Fit]:
     if len(set(names)) < len(names):
         raise DataError(f"fits are named by their files, so these must differ: found {', '.join(names)}.")
     return {path.stem: load(path) for path in paths}
+
+
+def _require_folder(path: Path | None) -> None:
+    """Refuse a file that could not be written before the work, not after."""
+    if path is not None and not path.parent.is_dir():
+        raise DataError(f"the folder {path.parent} does not exist: make it, or save elsewhere")
 
 
 def _write_csv(result: xr.Dataset, path: Path | None) -> None:

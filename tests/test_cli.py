@@ -371,3 +371,11 @@ def test_demo_runs_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "months.png",
     }
     assert bf.load(tmp_path / "deep.nc").train_times.equals(bf.datasets.us_equities().times[:16])
+
+
+def test_a_folder_that_does_not_exist_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesfactor.cli.Reading.raw", lambda *_: pytest.fail("it began"))
+    data, fit, out = folder / "data.parquet", folder / "linear.nc", folder / "none" / "it"
+    assert "does not exist" in call("fit", "linear", data, *READ, "--out", out, code=2).output
+    assert "does not exist" in call("sensitivities", fit, data, *READ, "--csv", out, code=2).output
+    assert "does not exist" in call("report", fit, "--data", data, *READ, "--out", out, code=2).output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,11 +217,18 @@ def _verdict(table: pd.DataFrame, months: int) -> str:
 
 
 def _require_two(models: Mapping[str, Any]) -> None:
+    if not isinstance(models, Mapping):
+        raise ComparisonError(f"models to compare must have names, {{name: fit}}: found a {type(models).__name__}.")
     if len(models) < 2:
         raise ComparisonError(f"a comparison needs at least 2 models by name: found {sorted(models)}.")
 
 
 def _require_densities(fits: Mapping[str, Fit]) -> None:
+    unread = {name: type(fit).__name__ for name, fit in fits.items() if isinstance(fit, str | Path)}
+    if unread:
+        raise ComparisonError(
+            f"models to compare must be fits, not their files: {_listed(unread)}. Read them: load(path)."
+        )
     other = {name: fit.model.likelihood_kind for name, fit in fits.items()}
     other = {name: kind for name, kind in other.items() if kind != "density"}
     if other:

@@ -13,7 +13,6 @@ import xarray as xr
 
 from bayesfactor.errors import (
     AlignmentError,
-    BayesFactorError,
     DataError,
     DuplicateKeyError,
     EmptyWindowError,
@@ -260,12 +259,12 @@ def _compared(
 ) -> tuple[Array, Array, xr.DataArray]:
     """Squared errors of forecast and benchmark, and the number of stocks, in months with a return."""
     if benchmark not in get_args(Benchmark):
-        raise BayesFactorError(
+        raise DataError(
             f'benchmark must be "zero" or "historical_mean": found {benchmark!r}. '
             "An R2 without a named benchmark has no meaning."
         )
     if (benchmark == "historical_mean") != (mean is not None):
-        raise BayesFactorError(
+        raise DataError(
             'historical_mean= belongs to benchmark="historical_mean", and only to it: '
             f"found benchmark={benchmark!r} {'without' if mean is None else 'with'} historical_mean. "
             "metrics.historical_mean(train, panel) makes it."

@@ -262,11 +262,28 @@ def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray], dict[str, np.nd
             header = json.loads(str(content["header"]))
             leaves = [content[f"leaf_{i}"] for i in range(len(header["leaves"]))]
             arrays = {name: content[f"array_{i}"] for i, name in enumerate(header["arrays"])}
-        if not header.keys() >= {"identity", "done", "total", "keys"}:
-            raise ValueError("its header lacks a part")
+        _check_header(header, leaves)
     except (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptResultError(f"{path} is not a checkpoint: {error}") from error
+        raise CorruptResultError(
+            f"{path} is not a checkpoint: {str(error).strip(chr(39))}. Give another path, or delete it to begin anew."
+        ) from error
     return header, leaves, arrays
+
+
+def _check_header(header: dict[str, Any], leaves: list[np.ndarray]) -> None:
+    """A `ValueError` where the header is not what `Checkpoint` writes, or not of this state."""
+    if not header.keys() >= {"identity", "done", "total", "keys"}:
+        raise ValueError("its header lacks a part")
+    done, total, keys = header["done"], header["total"], header["keys"]
+    if not isinstance(header["identity"], dict):
+        raise ValueError("its header does not say of which run it is")
+    if not (isinstance(done, int) and isinstance(total, int) and 0 <= done <= total):
+        raise ValueError(f"it says that {done!r} of {total!r} are done")
+    for kind in set(keys) - {None}:
+        jax.random.key(0, impl=kind)  # a ValueError where there is no such kind
+    for leaf, key, layout in zip(leaves, keys, header["leaves"], strict=True):
+        if key is None and _layout(leaf) != layout:
+            raise ValueError(f"a part of its state is {_layout(leaf)}, its header says {layout}")
 
 
 def _is_key(leaf: Any) -> bool:

@@ -99,6 +99,7 @@ def fit(
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_integer("seed", seed)
+    _check_given(model, panel, inference)
     many = is_by_month(model)
     inference = settings_by_month(inference) if many else inference
     given = _prepared(model, panel, inference, seed)
@@ -168,6 +169,20 @@ def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, see
         return redrawn(fit.model, given.data, inference, guide, key, given.stream, many=many)
 
     return _computed(fit.model, given, inference, draw, seed, False, None)
+
+
+def _check_given(model: Any, panel: Any, inference: Any) -> None:
+    """Refuse classes in place of instances, words, and data that are no panel."""
+    if model is None or isinstance(model, type | str):
+        found = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise DataError(f"model must be an instance, such as FundamentalFactorModel(hidden=()): found {found}")
+    if not isinstance(panel, Panel | PanelStore):
+        raise DataError(
+            f"a model is fitted to a Panel or a PanelStore: found {type(panel).__name__}. Read a frame with "
+            "read_frame(...) and prepare it with rank_normalise()."
+        )
+    if not isinstance(inference, NUTS | SVI | Exact):
+        raise DataError(f"inference must be NUTS(...), SVI(...) or Exact(...): found {inference!r}")
 
 
 class _Given(NamedTuple):

@@ -32,6 +32,8 @@ def write_sealed(path: Path, write: Callable[[Path], object]) -> None:
         What writing raised, with `path`; what was at `path` before is still there, and nothing else.
     """
     require_folder(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
     partial = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=SUFFIX)
@@ -76,7 +78,7 @@ def verify_sealed(path: Path, *, what: str, writer: str, signature: bytes, remed
         If the file is missing, truncated, changed or foreign.
     """
     if not path.is_file():
-        raise CorruptResultError(f"no {what} at {path}")
+        raise CorruptResultError(f"no {what} at {path}. Give the path of a file that {writer} wrote.")
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(len(signature))

@@ -45,6 +45,8 @@ class NUTS:
             )
         if not 0.5 <= self.target_accept < 1:
             raise DataError(f"target_accept must be in [0.5, 1): got {self.target_accept}")
+        if self.max_tree_depth < 1:
+            raise DataError(f"max_tree_depth must be at least 1: got {self.max_tree_depth}")
         _check_positive("start_radius", self.start_radius)
         _check_precision(self.precision)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesfactor.errors import CorruptResultError, DataError
+from bayesfactor.errors import CorruptResultError, DataError, first_three
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sealed import verify_sealed, write_sealed
 from bayesfactor.inference.settings import NUTS, SVI, Exact
@@ -24,6 +24,9 @@ SCHEMA = 1
 # Only these are ever made from a file.
 MODELS = {"FundamentalFactorModel": FundamentalFactorModel}
 INFERENCE = {"NUTS": NUTS, "SVI": SVI, "Exact": Exact}
+STATUSES = ("ok", "warn", "failed")
+GROUPS = ("posterior", "functions", "constant_data")
+PROVENANCE = ("panel_fingerprint", "frequency", "preparation", "precision", "wall_seconds", "device")
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -73,16 +76,22 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
             tree = opened.load()
         attrs = dict(tree.attrs)
         schema = int(attrs["bayesfactor_schema"])
-        model, settings = json.loads(attrs["model"]), json.loads(attrs["inference"])
+        model, settings = dict(json.loads(attrs["model"])), dict(json.loads(attrs["inference"]))
         status, reasons = str(attrs["status"]), tuple(json.loads(attrs["reasons"]))
-        provenance = json.loads(attrs["provenance"])
+        provenance = dict(json.loads(attrs["provenance"]))
+        _check_whole(tree, model, settings, status, provenance)
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
-        raise CorruptResultError(f"{path} is not a saved bayesfactor fit: {error}") from error
+        found = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise CorruptResultError(
+            f"{path} is not a saved bayesfactor fit: {found}. Give a file that Fit.save wrote, as it wrote it."
+        ) from error
     if schema > SCHEMA:
         raise CorruptResultError(
             f"{path} has schema {schema}, this version reads up to {SCHEMA}: it was written by a newer bayesfactor, "
             "upgrade to read it"
         )
+    if network is not None and model.get("network") is None:
+        raise DataError(f"{path} was not fitted with a network of your own: leave network= out")
     tree.attrs = {}
     return Fit(
         model=_rebuild(model, MODELS, network, path),
@@ -92,6 +101,23 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         reasons=reasons,
         provenance=provenance,
     )
+
+
+def _check_whole(
+    tree: xr.DataTree, model: dict[str, Any], settings: dict[str, Any], status: str, provenance: dict[str, Any]
+) -> None:
+    """A `KeyError` or `ValueError` where a part that every fit has is not there."""
+    held = {"groups": (GROUPS, tree.children), "provenance": (PROVENANCE, provenance)}
+    held |= {"model": (("class",), model), "inference": (("class",), settings)}
+    for part, (wanted, found) in held.items():
+        lacking = [name for name in wanted if name not in found]
+        if lacking:
+            raise ValueError(f"its {part} must hold {', '.join(wanted)}, and {first_three(lacking)} is not there")
+    for label in ("characteristic", "time"):
+        if label not in tree["constant_data"].coords:
+            raise KeyError(label)
+    if status not in STATUSES:
+        raise ValueError(f"its status must be one of {', '.join(STATUSES)}, and is {status!r}")
 
 
 def _plain(tree: xr.DataTree) -> xr.DataTree:

@@ -100,8 +100,8 @@ def _of_store(store: PanelStore, least: int) -> Window:
 def _require(observed: np.ndarray, least: int) -> None:
     if observed.sum() < least:
         raise DataError(
-            f"a fit needs at least {least} periods with observed returns, this panel has {int(observed.sum())} "
-            f"of {observed.size}"
+            f"a fit must have at least {least} periods with observed returns, this panel has {int(observed.sum())} "
+            f"of {observed.size}. Give a longer window."
         )
 
 

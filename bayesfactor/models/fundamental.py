@@ -12,6 +12,7 @@ for any other.
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from dataclasses import dataclass, fields
 from functools import partial
@@ -126,7 +127,9 @@ class FundamentalFactorModel:
     shock_rank: int = 3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        object.__setattr__(self, "hidden", _widths(self.hidden))
+        if not isinstance(self.shock_rank, int | np.integer) or self.shock_rank < 0:
+            raise DataError(f"shock_rank must be a whole number, 0 or more: got shock_rank={self.shock_rank!r}")
         _one_of("activation", self.activation, networks.ACTIVATIONS)
         _one_of("pooling", self.pooling, ("partial", "full", "none"))
         _one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
@@ -689,6 +692,15 @@ class FundamentalFactorModel:
             log_scale_mean=float(np.log(data.return_scale)),
             log_scale_sd=NOISE_PRIOR_SD,
         )
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    try:
+        if isinstance(hidden, str):
+            raise TypeError
+        return tuple(operator.index(width) for width in hidden)
+    except TypeError:
+        raise DataError(f"hidden must be a tuple of whole numbers, such as (8,) or (): got hidden={hidden!r}") from None
 
 
 def _one_of(name: str, value: object, allowed: Any) -> None:

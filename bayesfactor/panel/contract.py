@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import DataError, DuplicateKeyError, UnitsError, first_three
-from bayesfactor.panel.periods import PERIODS_PER_YEAR, as_days, check_frequency, period_ends, show
+from bayesfactor.panel.periods import FIRST_DAY, LAST_DAY, PERIODS_PER_YEAR, as_days, check_frequency, period_ends, show
 
 DIMS = {
     "characteristics": ("time", "asset", "characteristic"),
@@ -31,6 +31,10 @@ PREPARATIONS = ("raw", "rank", "standardise")
 MISSING_RULES = ("median", "indicator", "error")
 _LEAST_RETURN = -1.05  # nothing loses more than all, less a riskless rate
 _TOTAL_LOSS = -0.99 + 1e-9
+_GREATEST_RETURN = 100.0  # 10,000% in one period
+_ENOUGH_RETURNS = 30
+_RANK_ROUNDING = 1e-6  # of float32
+_MISSING_CODES = (-99.99, -999.0, -9999.0)
 _BOOLEAN = ("missing", "in_universe", "observed")
 _UNITS = {
     "returns": "decimal per period, excess",
@@ -41,6 +45,10 @@ _UNITS = {
 
 def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) -> xr.Dataset:
     """The dataset in canonical form: dims ordered, dtypes fixed, arrays read-only."""
+    if not isinstance(data, xr.Dataset):
+        raise DataError(
+            f"a panel is made of an xarray.Dataset: found {type(data).__name__}. Read frames and files with read_frame."
+        )
     check_frequency(frequency)
     _one_of("preparation", preparation, PREPARATIONS)
     _one_of("missing", missing, MISSING_RULES)
@@ -52,13 +60,15 @@ def validated(data: xr.Dataset, frequency: str, preparation: str, missing: str) 
         if values.dtype.kind == "f":
             cells.refuse(np.isinf, (values,), name, "finite", "An infinite value is never data: NaN is missing.")
     _check_masks(arrays, cells, preparation, missing)
+    kinds = _kinds(data)
+    _check_kinds(arrays, cells, kinds, preparation)
     for name in _UNITS:
         if name in arrays:
             check_units(arrays[name], name, PERIODS_PER_YEAR[frequency])
     coords = {name: data.indexes[name] for name in data.dims}
     variables = {name: (DIMS[name], values, _attrs(name)) for name, values in arrays.items()}
     canonical = xr.Dataset(variables, coords)
-    return canonical.assign_coords(kind=("characteristic", _kinds(data)))
+    return canonical.assign_coords(kind=("characteristic", kinds))
 
 
 def check_units(returns: np.ndarray, name: str, periods_per_year: int = 12) -> None:
@@ -96,13 +106,33 @@ def total_losses(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
     )
 
 
+def missing_codes(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
+    """A warning for each characteristic that holds -99.99, -999 or -9999 more than once in the universe."""
+    texts: tuple[str, ...] = ()
+    for k, name in enumerate(data.indexes["characteristic"]):
+        values = data.characteristics.values[..., k]
+        for code in _MISSING_CODES:
+            held = ((values == code) | (values == np.float32(code))) & data.in_universe.values
+            if held.sum() > 1:
+                cells = cells_of(held, [data.indexes[dim] for dim in DIMS["returns"]], frequency)
+                texts += (
+                    f"{name} holds {code:g} at {cells}: usually a code for missing, which would be ranked as the "
+                    "lowest value. Make it NaN before reading.",
+                )
+    return texts
+
+
 def refuse_impossible(data: xr.Dataset, frequency: str) -> None:
-    """Refuse returns below -105%, which are codes. For data that were read: simulated ones have no such floor.
+    """Refuse returns below -105% or above 10,000%, which are codes, and returns that are all positive.
+
+    For data that were read: simulated ones have no such bounds.
 
     Raises
     ------
     DataError
         Naming the first cells.
+    UnitsError
+        When 30 returns or more are all positive: prices, or gross returns.
     """
     returns = data.returns.transpose(*DIMS["returns"]).values
     remedy = (
@@ -110,7 +140,17 @@ def refuse_impossible(data: xr.Dataset, frequency: str) -> None:
         "missing code (-99.99, -66) taken for a return: make it NaN before reading."
     )
     must = f"at least {_LEAST_RETURN} (decimal, excess)"
-    _Cells(data, frequency).refuse(lambda values: values < _LEAST_RETURN, (returns,), "returns", must, remedy)
+    cells = _Cells(data, frequency)
+    cells.refuse(lambda values: values < _LEAST_RETURN, (returns,), "returns", must, remedy)
+    must = f"at most {_GREATEST_RETURN:g} (10,000% in one period)"
+    remedy = f"The highest is {np.nanmax(returns, initial=0.0):.6g}. Usually a missing code (9999): make it NaN."
+    cells.refuse(lambda values: values > _GREATEST_RETURN, (returns,), "returns", must, remedy)
+    seen = returns[~np.isnan(returns)]
+    if seen.size >= _ENOUGH_RETURNS and seen.min() > 0:
+        raise UnitsError(
+            f"returns must be gains and losses: all {seen.size:,} are positive, from {seen.min():.3g} to "
+            f"{seen.max():.3g} in decimal. Usually these are prices, or gross returns (subtract one)."
+        )
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -135,17 +175,32 @@ def _check_names(data: xr.Dataset) -> None:
 
 def _check_labels(data: xr.Dataset, frequency: str) -> xr.Dataset:
     for dim in data.dims:
-        repeated = data.indexes[dim][data.indexes[dim].duplicated()]
-        if len(repeated):
-            raise DuplicateKeyError(f"labels of {dim} must be unique: repeated {first_three(repeated)}.")
+        index = data.indexes[dim]
         if dim != "time":
-            data = data.assign_coords({dim: data.indexes[dim].astype(str).to_numpy(dtype=str)})
+            _refuse_blank(index, str(dim))
+            index = pd.Index([str(label) for label in index], dtype=object)
+            data = data.assign_coords({dim: index.to_numpy(dtype=str)})
+        repeated = index[index.duplicated()]
+        if len(repeated):
+            raise DuplicateKeyError(
+                f"labels of {dim} must be unique: repeated {first_three(repeated)}. Rename or drop all but one."
+            )
     times = data.indexes["time"]
+    if not len(times):
+        raise DataError("a panel must have at least one period in time: it has none.")
     if not isinstance(times, pd.DatetimeIndex):
         raise DataError(f"time must hold datetimes: found dtype {times.dtype}.")
     if times.hasnans:
         raise DataError("time must hold datetimes: found missing ones.")
+    if times.tz is not None:
+        raise DataError(
+            f"time must hold dates without a time zone: found {times.tz}. Convert to the exchange's clock first: "
+            ".tz_convert(zone).tz_localize(None)."
+        )
     days = as_days(times)
+    outside = (days < FIRST_DAY) | (days > LAST_DAY)
+    if outside.any():
+        raise DataError(f"time must lie between {FIRST_DAY} and {LAST_DAY}: found {first_three(days[outside])}.")
     wrong = days != period_ends(days, frequency)
     if wrong.any():
         raise DataError(
@@ -154,6 +209,14 @@ def _check_labels(data: xr.Dataset, frequency: str) -> xr.Dataset:
         )
     data = data.assign_coords(time=pd.DatetimeIndex(times.normalize().as_unit("ns"), freq=None))  # type: ignore[arg-type]
     return data if times.is_monotonic_increasing else data.sortby("time")
+
+
+def _refuse_blank(index: pd.Index, dim: str) -> None:
+    if not len(index):
+        raise DataError(f"a panel must have at least one {dim}: it has none.")
+    blank = [repr(label) for label in index[[bool(pd.isna(label)) or not str(label).strip() for label in index]]]
+    if blank:
+        raise DataError(f"every {dim} must have a label: found {first_three(blank)}. Name or drop them.")
 
 
 def _array(data: xr.Dataset, name: str) -> np.ndarray:
@@ -215,6 +278,25 @@ def _check_masks(arrays: dict[str, np.ndarray], cells: _Cells, preparation: str,
     if empty.any():
         months = [show(time, cells.frequency) for time in cells.data.time.values[empty]]
         raise DataError(f"every period must have an asset in its universe: none in {first_three(months)}.")
+
+
+def _check_kinds(arrays: dict[str, np.ndarray], cells: _Cells, kinds: np.ndarray, preparation: str) -> None:
+    """Ranks lie in [-1, 1], indicators are 0 or 1."""
+    indicator, given = kinds == "indicator", (arrays["characteristics"], arrays["in_universe"])
+
+    def neither(values: np.ndarray, universe: np.ndarray) -> np.ndarray:
+        return universe[..., None] & indicator & ~np.isnan(values) & (values != 0) & (values != 1)
+
+    def outside(values: np.ndarray, universe: np.ndarray) -> np.ndarray:
+        return universe[..., None] & ~indicator & (np.abs(values) > 1 + _RANK_ROUNDING)
+
+    if indicator.any():
+        must = "0 or 1 where `kind` is indicator"
+        cells.refuse(neither, given, "characteristics", must, "Others are continuous.")
+    if preparation == "rank":
+        must = 'between -1 and 1 where preparation is "rank"'
+        remedy = "Usually raw values: leave out preparation= and call rank_normalise()."
+        cells.refuse(outside, given, "characteristics", must, remedy)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
     step = position - first
     shape = (int(step.max()) + 2, len(rows.labels))
     _refuse_duplicates(rows, step, calendar)
-    if lag is None and returns_over == "row":
+    if lag is None:  # both ways of pairing: what describes a period is not known before it
         _refuse_early_publication(rows, calendar)
 
     ahead = 1 if returns_over == "next" else 0

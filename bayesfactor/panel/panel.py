@@ -269,8 +269,8 @@ class Panel:
         Assets without a size are left out; of equal sizes the first in the order of assets is kept.
         """
         self._must_be_raw("largest")
-        if n < 1:
-            raise DataError(f"largest(n) must keep at least one asset: found n={n}.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise DataError(f"largest(n) must keep a whole number of assets, at least one: found n={n!r}.")
         if "size" not in self.data:
             raise DataError("largest(n) must know `size`: the panel has none. Name its column: read_frame(size=...).")
         return self._narrowed(prepare.largest(self.data, n), f"largest({n}) by size", "largest", n)
@@ -278,8 +278,8 @@ class Panel:
     def covered(self, share: float) -> Panel:
         """Narrow the universe to the assets with at least this share of characteristics present."""
         self._must_be_raw("covered")
-        if not 0 <= share <= 1:
-            raise DataError(f"covered(share) must be between 0 and 1: found {share}.")
+        if not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
+            raise DataError(f"covered(share) must be a number between 0 and 1: found {share!r}.")
         return self._narrowed(prepare.covered(self.data, share), f"covered({share})", "covered", share)
 
     # Joining
@@ -420,6 +420,10 @@ class Panel:
 
     def apply(self, function: Callable[[xr.Dataset], xr.Dataset], name: str) -> Panel:
         """Change the dataset by your own function, recorded as `name`, and done again by `audit`."""
+        if not callable(function):
+            raise DataError(
+                f"apply({name!r}): it must be given a function of a Dataset; found {type(function).__name__}."
+            )
         changed = function(self.data.copy(deep=True))
         if not isinstance(changed, xr.Dataset):
             raise DataError(f"apply({name!r}): the function must return a Dataset; found {type(changed).__name__}.")

@@ -18,6 +18,8 @@ _MONDAY = -3
 _SUNDAY_AFTER = np.timedelta64(2, "D")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LONGEST_GAP = {"monthly": 62, "weekly": 10, "daily": 4}  # days from one date to the next
+FIRST_DAY, LAST_DAY = np.datetime64("1700-01-01"), np.datetime64("2200-12-31")
+_LONGEST_HOLE = 10  # years without any row
 _TIME_ZONE = r"[T ]\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 LONG_AGO, FAR_AHEAD = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
 
@@ -114,10 +116,50 @@ def infer_frequency(dates: Days) -> str:
             return frequency
         raise DataError(
             f"the frequency must be plain from the dates: they look {frequency}, but are "
-            f"{gap:.0f} days apart on average. Usually assets are dated on different days of one month, "
-            'or the data are quarterly or annual. Pass frequency="monthly", "weekly" or "daily".'
+            f"{gap:.0f} days apart on average, as at {_wide(days, longest)}. Usually assets are dated on different "
+            'days of one month, or the data are quarterly or annual. Pass frequency="monthly", "weekly" or "daily".'
         )
     raise AssertionError("unreachable: every set of dates is at least daily")
+
+
+def check_plausible(dates: Days, column: str, frequency: str | None) -> None:
+    """Refuse dates that nobody has data for, and a frequency that was told and that the dates contradict.
+
+    Days are counted on the dates there are, so monthly data called daily would have 252 periods a year.
+
+    Raises
+    ------
+    DataError
+        For a date before 1700 or after 2200, a hole of more than ten years, or days that are more than four days
+        apart on average.
+    """
+    outside = (dates < FIRST_DAY) | (dates > LAST_DAY)
+    if outside.any():
+        cells = [(f"row {row}", dates[row]) for row in np.flatnonzero(outside)]
+        raise DataError(
+            f"column {column!r} must hold dates between {FIRST_DAY} and {LAST_DAY}: found {first_three(cells)}. "
+            "Usually YYMMDD taken for YYYYMM, or a code for open or unknown: drop such rows."
+        )
+    days = np.unique(dates)
+    holes = _wide(days, 365.25 * _LONGEST_HOLE)
+    if holes:
+        raise DataError(
+            f"column {column!r} must have no hole of more than {_LONGEST_HOLE} years: found {holes}. Usually a zero "
+            "date (1900-01-01, 1970-01-01), which is a missing one, or a year typed wrong: drop or correct such rows."
+        )
+    longest = _LONGEST_GAP["daily"]
+    if frequency == "daily" and days.size > 1 and np.diff(days).astype(np.int64).mean() > longest:
+        raise DataError(
+            f'frequency="daily" must be that of the dates: they are '
+            f"{np.diff(days).astype(np.int64).mean():.0f} days apart on average, as at {_wide(days, longest)}. "
+            'Pass frequency="monthly" or "weekly", or nothing.'
+        )
+
+
+def _wide(days: Days, longest: float) -> str:
+    """The first gaps of more than so many days between sorted dates; nothing where there is none."""
+    wide = np.flatnonzero(np.diff(days).astype(np.int64) > longest)
+    return first_three((days[i], days[i + 1]) for i in wide) if wide.size else ""
 
 
 def check_gaps(dates: Days, assets: np.ndarray, frequency: str) -> None:
@@ -183,7 +225,11 @@ def parse_dates(values: Any, column: str) -> Days:
         parsed = _from_objects(series, column)
     bad = parsed.isna().to_numpy()
     if bad.any():
-        cells = [(f"row {row}", repr(series.iloc[row])) for row in np.flatnonzero(bad)]
+        found = [series.iloc[row] for row in np.flatnonzero(bad)]
+        cells = [
+            (f"row {row}", repr(value) if isinstance(value, str) else value)
+            for row, value in zip(np.flatnonzero(bad), found, strict=True)
+        ]
         raise DataError(
             f"column {column!r} must hold dates: cannot read {first_three(cells)}. "
             "Give datetimes, ISO 8601 text (2016-06-30), YYYYMM or YYYYMMDD."
@@ -216,7 +262,8 @@ def _from_objects(series: pd.Series, column: str) -> pd.Series:
     text = series.map(lambda value: str(value.end_time.date()) if isinstance(value, pd.Period) else str(value))
     _refuse_zones(series, text.str.contains(_TIME_ZONE, regex=True).to_numpy(dtype=bool), column)
     is_digits = text.str.fullmatch(r"\d{6}|\d{8}").to_numpy(dtype=bool)
-    iso = pd.to_datetime(text.where(~is_digits), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    iso_text = text.where(~is_digits & ~text.str.fullmatch(r"\d{4}").to_numpy(dtype=bool))  # a year is no date
+    iso = pd.to_datetime(iso_text, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
     return iso.fillna(_from_digits(pd.to_numeric(text.where(is_digits), errors="coerce")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from bayesfactor.errors import (
     UnitsError,
     first_three,
 )
-from bayesfactor.panel.contract import refuse_impossible, total_losses
+from bayesfactor.panel.contract import missing_codes, refuse_impossible, total_losses
 from bayesfactor.panel.files import ParquetColumns, opened, read_table
 from bayesfactor.panel.landing import Rows, assemble, refuse_known_returns
 from bayesfactor.panel.panel import Panel, Recipe
@@ -30,6 +31,7 @@ from bayesfactor.panel.periods import (
     Days,
     check_frequency,
     check_gaps,
+    check_plausible,
     infer_frequency,
     parse_dates,
     show,
@@ -38,6 +40,9 @@ from bayesfactor.panel.periods import (
 
 _NOT_TOLD: Any = object()
 TINY_RETURN = 0.001
+_LONGEST_LAG = 10_000
+_EXACT_INTEGERS = 2.0**53  # floats beyond are not one number each
+_SAMPLED = 1000
 _LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
 _CHOICES = {
     "returns_over": (
@@ -169,6 +174,7 @@ def read_frame(
     """
     told = {"returns_over": returns_over, "lag": lag, "units": units, "excess": excess}
     _check_told(told, available, risk_free)
+    _check_roles({"time": time, "asset": asset, "returns": returns, "risk_free": risk_free})
     if not isinstance(frame_or_path, pd.DataFrame | str | Path):
         raise DataError(f"a panel is read from a DataFrame or a path: found {type(frame_or_path).__name__}.")
     origin = frame_or_path.copy(deep=False) if isinstance(frame_or_path, pd.DataFrame) else Path(frame_or_path)
@@ -191,9 +197,10 @@ def read_frame(
     layout = replace(layout, characteristics=_characteristics(table, layout, characteristics))
     dates = parse_dates(table[time], time)
     if not dates.size:
-        raise DataError("a panel needs rows: the frame has none.")
+        raise DataError(f"a panel must have rows: {origin if isinstance(origin, Path) else 'the frame'} has none.")
     if frequency is not None:
         check_frequency(frequency)
+    check_plausible(dates, time, frequency)
     calendar = Calendar.of(dates, frequency or infer_frequency(dates))
     if frequency is None:
         check_gaps(dates, table[asset].to_numpy(), calendar.frequency)
@@ -205,6 +212,8 @@ def read_frame(
         f"{returns_over!r}, {how_old}, "
         f"{units}, {'excess' if excess else 'less the riskless rate'}"
     )
+    if characteristics is None and (unused := _unused(table.frame, layout)):
+        line += f", left out: {', '.join(unused)}"
     panel = FrameSource(origin, layout, calendar).panel(rows)
     del rows  # its columns are as large as the file; pyarrow would keep their memory
     pa.default_memory_pool().release_unused()
@@ -219,9 +228,12 @@ def read_frame(
 def read_rows(table: Table, layout: Layout, dates: Days, frequency: str) -> Rows:
     """Columns as arrays, checked cell by cell, in decimal and in excess of the riskless rate."""
     labels, codes = as_labels(table[layout.asset], layout.asset, required=True)
+    _refuse_untidy(labels, codes, layout.asset)
     keys = Keys(dates, labels, codes, frequency)
     if layout.available is not None and frequency == "weekly":
         _check_weeks(dates, keys)
+    if pd.api.types.is_bool_dtype(table.frame[layout.returns].dtype):
+        raise DataError(f"column {layout.returns!r} must be returns: found True and False. Name the right column.")
     scale = 0.01 if layout.units == "percent" else 1.0
     returns = scale * as_numbers(table, layout.returns, keys)
     if not layout.excess:
@@ -248,7 +260,7 @@ def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
     if not seen.any():
         return ("no return lands in the universe: does every asset have a row in the period before its return?",)
     typical = float(np.median(np.abs(panel.data.returns.values[seen])))
-    odd = total_losses(panel.data, panel.frequency)
+    odd = total_losses(panel.data, panel.frequency) + missing_codes(panel.data, panel.frequency)
     if units == "percent" and 0 < typical < TINY_RETURN:
         odd += (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
     return odd
@@ -304,9 +316,22 @@ def check_units_told(units: Any, excess: Any, risk_free: Any) -> None:
         raise UnitsError("returns that are not in excess need risk_free: name its column, or give a Series by date.")
 
 
+def _check_roles(named: dict[str, Any]) -> None:
+    """What every row needs is named by text, each by another column."""
+    for role, name in named.items():
+        if not isinstance(name, str) and role != "risk_free":
+            raise DataError(f"{role} must be the name of a column or index level: found {name!r}.")
+    names = [name for name in named.values() if isinstance(name, str)]
+    if len(set(names)) < len(names):
+        said = ", ".join(f"{role}={name!r}" for role, name in named.items() if isinstance(name, str))
+        raise DataError(f"each of these must be a column of its own: found {said}. Name another column.")
+
+
 def _check_lag(lag: Any, returns_over: str) -> None:
-    if isinstance(lag, bool) or not isinstance(lag, int | np.integer):
-        raise LookAheadError(f"lag must be a whole number of calendar periods: found {lag!r}.")
+    if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag > _LONGEST_LAG:
+        raise LookAheadError(
+            f"lag must be a whole number of calendar periods, at most {_LONGEST_LAG:,}: found {lag!r}."
+        )
     least = 1 if returns_over == "row" else 0
     if lag < least:
         raise LookAheadError(
@@ -332,7 +357,9 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> Table:
         frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
-        raise DuplicateKeyError(f"column names must be unique: repeated {first_three(repeated)}.")
+        raise DuplicateKeyError(
+            f"column names must be unique: repeated {first_three(repeated)}. Rename or drop all but one."
+        )
     named = {
         "time": layout.time,
         "asset": layout.asset,
@@ -366,7 +393,8 @@ def must_have(frame: pd.DataFrame, name: str, role: str) -> None:
     DataError
     """
     if name not in frame.columns:
-        near = get_close_matches(str(name), [str(column) for column in frame.columns], 3, 0.5)
+        lower = {str(column).lower(): str(column) for column in frame.columns}
+        near = [lower[found] for found in get_close_matches(str(name).lower(), lower, 3, 0.5)]
         hint = f" Near: {', '.join(near)}." if near else ""
         levels = [str(level) for level in frame.index.names if level is not None]
         raise DataError(
@@ -389,14 +417,57 @@ def _characteristics(table: Table, layout: Layout, given: list[str] | tuple[str,
                 "or a column of its own (rev_1m, say)."
             )
     else:
-        roles = {layout.time, layout.asset, layout.returns, layout.size, layout.group, layout.available}
-        if isinstance(layout.risk_free, str):
-            roles.add(layout.risk_free)
+        roles = _roles(layout)
         numeric = table.frame.select_dtypes("number").columns
         names = tuple(str(name) for name in numeric if name not in roles)
+        _refuse_unnamed(names)
+        _refuse_hidden_numbers(table, [name for name in table.frame.columns if name not in roles])
     if not names:
         raise DataError("a panel needs at least one characteristic: no numeric column is left. Name some.")
     return names
+
+
+def _no_float(value: Any) -> bool:
+    """Numbers that no float can hold."""
+    return isinstance(value, complex) or (isinstance(value, int) and abs(value) > sys.float_info.max)
+
+
+def _refuse_unnamed(names: tuple[str, ...]) -> None:
+    """Columns without a name in a CSV are nearly always row numbers, written by `to_csv`."""
+    unnamed = [name for name in names if name.startswith("Unnamed:")]
+    if unnamed:
+        raise DataError(
+            f"every characteristic must have a name: found {first_three(map(repr, unnamed))}. Usually the row numbers "
+            "that to_csv writes: write with index=False, or name what you want, characteristics=[...]."
+        )
+
+
+def _refuse_hidden_numbers(table: Table, names: list[str]) -> None:
+    """Where no characteristics are named, a column of numbers must not be left out because some cell is text."""
+    for name in names:
+        if not isinstance(table.frame[name].dtype, pd.StringDtype | pd.CategoricalDtype | np.dtypes.ObjectDType):
+            continue
+        column = table[name]
+        present = column.dropna()
+        if pd.to_numeric(present.iloc[:_SAMPLED].astype(object), errors="coerce").notna().mean() > 0.5:
+            read = pd.to_numeric(column.astype(object), errors="coerce")
+            bad = (read.isna() & column.notna()).to_numpy()
+            found = f"but for {_rows(bad)}" if bad.any() else "written as text"
+            raise DataError(
+                f"columns of numbers must be numbers to be taken as characteristics: {name!r} holds numbers, {found}. "
+                "Correct the column, or say what you want: characteristics=[...]."
+            )
+
+
+def _unused(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """Columns that have no role and are no characteristics."""
+    return [name for name in frame.columns if name not in _roles(layout) | set(layout.characteristics)]
+
+
+def _roles(layout: Layout) -> set[str | None]:
+    """Columns that are something else than characteristics."""
+    riskless = layout.risk_free if isinstance(layout.risk_free, str) else None
+    return {layout.time, layout.asset, layout.returns, layout.size, layout.group, layout.available, riskless}
 
 
 def as_numbers(table: Table | pd.DataFrame, name: str, keys: Keys, narrow: bool = False) -> np.ndarray:
@@ -408,11 +479,17 @@ def as_numbers(table: Table | pd.DataFrame, name: str, keys: Keys, narrow: bool 
         Naming the first cells that are text or infinite.
     """
     column = table[name]
+    if pd.api.types.is_complex_dtype(column.dtype):
+        raise DataError(f"column {name!r} must be real numbers: found {column.dtype}. Take the real part yourself.")
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        read = pd.to_numeric(column.astype(object), errors="coerce")
+        strange = column.map(_no_float).to_numpy(dtype=bool) if column.dtype == object else np.zeros(len(column), bool)
+        read = pd.to_numeric(column.astype(object).mask(strange), errors="coerce")
         bad = (read.isna() & column.notna()).to_numpy()
         if bad.any():
-            raise DataError(f"column {name!r} must be numbers: found {column.dtype} at {keys(bad)}.")
+            raise DataError(
+                f"column {name!r} must be numbers: found {column.dtype} at {keys(bad)}. Usually text for missing, or "
+                "thousands commas, percent or currency signs: clean the column, with NaN for missing."
+            )
         column = read.astype(float)
     kind = np.float32 if narrow and column.dtype == np.float32 else np.float64
     values = column.to_numpy(dtype=kind, na_value=np.nan)
@@ -435,8 +512,17 @@ def as_labels(column: pd.Series, name: str, required: bool) -> tuple[np.ndarray,
         raise DataError(f"column {name!r} must name an asset in every row: missing in {_rows(absent)}.")
     if pd.api.types.is_float_dtype(column.dtype):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        if (numbers[~absent] == np.floor(numbers[~absent])).all() and np.isfinite(numbers[~absent]).all():
+        exact = absent | ((numbers == np.floor(numbers)) & (np.abs(numbers) < _EXACT_INTEGERS))
+        if required and not exact.all():
+            raise DataError(
+                f"column {name!r} must name assets by text or whole numbers: found {column.dtype} in {_rows(~exact)}, "
+                "which are fractions, infinite, or too large for a float to tell apart. Usually another column, or "
+                "identifiers that were read as numbers: read them as text."
+            )
+        if exact.all():
             column = pd.Series(np.where(absent, 0, numbers).astype(np.int64))
+    elif column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) != "string":
+        column = column.map(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
     if column.dtype == object:
         column = column.astype(str)  # 1, 1.0 and True are equal, but not the same text
     codes, values = pd.factorize(column)
@@ -447,6 +533,17 @@ def as_labels(column: pd.Series, name: str, required: bool) -> tuple[np.ndarray,
         raise DataError(f"column {name!r} must name an asset in every row: blank in {_rows(blank)}.")
     used, position = np.unique(text[:-1] if required else text, return_inverse=True)
     return used, position[codes]
+
+
+def _refuse_untidy(labels: np.ndarray, codes: np.ndarray, name: str) -> None:
+    """Labels with blanks around them or control characters: the same asset would be two."""
+    untidy = [i for i, label in enumerate(labels.tolist()) if label != label.strip() or not label.isprintable()]
+    if untidy:
+        raise DataError(
+            f"labels in column {name!r} must have no blanks around them and no control characters: found "
+            f"{first_three(repr(str(labels[i])) for i in untidy)} in {_rows(np.isin(codes, untidy))}. Usually padded "
+            "text (.str.strip()), or a quote that was never closed."
+        )
 
 
 def _check_weeks(dates: Days, keys: Keys) -> None:
@@ -496,6 +593,15 @@ def _riskless(table: Table, layout: Layout, keys: Keys, needed: np.ndarray) -> n
     return values
 
 
+def _one_level(index: pd.Index) -> pd.Index:
+    if index.nlevels > 1:
+        raise DataError(
+            f"risk_free index must have one level, of dates: found {list(index.names)}. Drop the others: "
+            "risk_free.droplevel(...)."
+        )
+    return index
+
+
 def riskless_by_position(risk_free: pd.Series, calendar: Calendar) -> pd.Series:
     """A Series of riskless rates by position of the period it covers; days that the calendar has not are left out.
 
@@ -504,7 +610,7 @@ def riskless_by_position(risk_free: pd.Series, calendar: Calendar) -> pd.Series:
     DataError, DuplicateKeyError
         When the index holds no dates, or two of one period.
     """
-    days = parse_dates(risk_free.index, "risk_free index")
+    days = parse_dates(_one_level(risk_free.index), "risk_free index")
     positions = calendar.ordinals(days)
     known = positions >= 0 if calendar.frequency == "daily" else np.ones(days.size, bool)
     rates = pd.to_numeric(risk_free.astype(object), errors="coerce").to_numpy(dtype=np.float64)

@@ -198,7 +198,10 @@ def _world(
 ) -> _World:
     check_frequency(frequency)
     if min(n_months, n_characteristics) < 1 or n_assets < 3:
-        raise DataError("an economy needs a period, a characteristic and at least three assets.")
+        raise DataError(
+            "an economy must have a period, a characteristic and at least three assets: found "
+            f"{n_months}, {n_characteristics} and {n_assets}."
+        )
     if not 0 <= missing < 1:
         raise DataError(f"missing must be a share below 1: found {missing}.")
     rng = np.random.default_rng([seed, 0])

@@ -39,6 +39,8 @@ FORMAT, SCHEMA = "bayesfactor panel store", 1
 MANIFEST = "manifest.json"
 CHUNK_BYTES = 16 * 2**20  # a month above this is cut over its slots, and its chunks are decoded side by side
 AHEAD = 2  # batches read before they are asked for
+_REMEDY = "Copy the store again from a good source, or write it again."
+_OF_MONTH = {"time", "assets", "count", "sum", "deviations", "arrays", "rest"}
 _PART = re.compile(r"part-[0-9a-f]{32}")
 _FILL = {"asset": -1, "group": -1, "characteristics": 0, "missing": False}  # of padding; NaN in the others
 _ALIKE = ("frequency", "preparation", "missing", "dtype", "characteristic", "kinds", "variables", "labels")
@@ -229,6 +231,9 @@ class PanelStore:
         DataError
             When `size` is not between 1 and the number of months with returns, or seed or step is negative.
         """
+        for name, number in {"seed": seed, "step": step, "size": size}.items():
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise DataError(f"{name} must be a whole number: found {number!r}.")
         candidates = self.with_returns
         if not 1 <= size <= candidates.size:
             raise DataError(
@@ -291,6 +296,11 @@ class PanelStore:
         positions = np.flatnonzero(keep)
         months = [self._read(int(t), "arrays") | self._read(int(t), "rest") for t in positions]
         codes = np.unique(np.concatenate([month["asset"] for month in months]))
+        if codes[-1] >= len(self.assets):
+            raise CorruptResultError(
+                f"{self.path / MANIFEST} must label every asset of its months: it has {len(self.assets)} labels, and a "
+                f"month holds number {codes[-1]}. {_REMEDY}"
+            )
         grid = (positions.size, codes.size)
         universe = np.zeros(grid, bool)
         values: dict[str, np.ndarray] = {}
@@ -352,7 +362,7 @@ class PanelStore:
         part = int(np.searchsorted(self._first_of_part, position, side="right")) - 1
         row = position - int(self._first_of_part[part])
         label = f"{show(month['time'], self.frequency)} of the panel store {self.path}"
-        remedy = "Usually a damaged disk or an incomplete copy: copy it again from a good source, or write it again."
+        remedy = f"Usually a damaged disk or an incomplete copy. {_REMEDY}"
         try:
             arrays = self._opened(part)
             values = {
@@ -362,7 +372,7 @@ class PanelStore:
         except MemoryError:
             raise
         except Exception as error:  # what zarr and its codecs raise on damaged files is of many kinds
-            raise CorruptResultError(f"{label} cannot be read: {error!r}. {remedy}") from error
+            raise CorruptResultError(f"{label} cannot be read: {type(error).__name__}: {error}. {remedy}") from error
         if _digest(values) != month[which]:
             raise CorruptResultError(f"{label} has changed since it was written: its SHA-256 differs. {remedy}")
         return values
@@ -418,13 +428,9 @@ def write(panel: Panel, path: str | Path, *, append: bool, dtype: Any) -> PanelS
         )
     store = open_panel(path) if append else None
     before = _manifest_bytes(path)
+    wanted = _checked_dtype(dtype, np.dtype(np.float64) if store is None else store.dtype)
     if store is None:
         _claim(path)
-        wanted = np.dtype(np.float64 if dtype is None else dtype)
-    else:
-        wanted = store.dtype if dtype is None else np.dtype(dtype)
-    if wanted not in (np.float32, np.float64):
-        raise DataError(f"dtype must be float32 or float64: found {wanted}.")
     content = _described(panel, wanted)
     if store is not None:
         _check_follows(store, panel, content)
@@ -451,6 +457,16 @@ def write(panel: Panel, path: str | Path, *, append: bool, dtype: Any) -> PanelS
     return open_panel(path)
 
 
+def _checked_dtype(dtype: Any, default: np.dtype) -> np.dtype:
+    try:
+        wanted = default if dtype is None else np.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted not in (np.float32, np.float64):
+        raise DataError(f"dtype must be float32 or float64: found {dtype}.")
+    return wanted
+
+
 # The manifest
 
 
@@ -473,17 +489,47 @@ def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
     if not intact:
         raise CorruptResultError(
             f"{path / MANIFEST} has changed since it was written, or is not that of a panel store: its SHA-256 "
-            "differs. Copy the store again from a good source, or write it again."
+            f"differs. {_REMEDY}"
         )
-    if manifest["schema"] > SCHEMA:
+    try:
+        newer, whole = manifest["schema"] > SCHEMA, _is_whole(manifest)
+    except (LookupError, TypeError, AttributeError):
+        newer = whole = False
+    if newer:
         raise CorruptResultError(
             f"{path} has schema {manifest['schema']}, this version reads up to {SCHEMA}: it was written by a newer "
             "bayesfactor, upgrade to read it."
         )
+    if not whole:
+        raise CorruptResultError(
+            f"{path / MANIFEST} must hold all that a store says of itself, and parts are missing or do not agree, "
+            f"though its SHA-256 is right: another program has written it. {_REMEDY}"
+        )
     strange = [part["folder"] for part in manifest["parts"] if not _PART.fullmatch(part["folder"])]
     if strange:
-        raise CorruptResultError(f"{path / MANIFEST} names folders that no store has: {first_three(strange)}.")
+        raise CorruptResultError(
+            f"{path / MANIFEST} must name folders part-... beside it: found {first_three(strange)}. Do not trust it: "
+            "another program has written it."
+        )
     return dict(manifest)
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether the entries are there and agree with each other; an error of lookup or type also means no."""
+    content, parts = manifest["content"], manifest["parts"]
+    months, width = content["months"], len(content["characteristic"])
+    return (
+        0 < len(months) == sum(part["months"] for part in parts)
+        and all(isinstance(part["folder"], str) and isinstance(part["metadata"], str) for part in parts)
+        and all(month.keys() >= _OF_MONTH for month in months)
+        and content["frequency"] in PERIODS_PER_YEAR
+        and content["dtype"] in ("float32", "float64")
+        and {"characteristics", "returns"} <= set(content["variables"]) <= set(DIMS)
+        and all(len(content[name]) == width for name in ("kinds", "lowest", "highest"))
+        and all(name in content for name in ("preparation", "missing", "assets", "groups", "labels"))
+        and isinstance(manifest["history"], list)
+        and isinstance(manifest["warnings"], list)
+    )
 
 
 def _manifest_bytes(path: Path) -> bytes | None:

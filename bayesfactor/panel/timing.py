@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesfactor.errors import DataWarning, EmptyWindowError, LookAheadError
+from bayesfactor.errors import DataError, DataWarning, EmptyWindowError, LookAheadError
 from bayesfactor.panel.contract import DIMS, KNOWN_BEFORE, cells_of
 from bayesfactor.panel.panel import Panel
 from bayesfactor.panel.periods import Calendar, as_days, first_and_last_day, period_ends, show
@@ -37,6 +37,8 @@ def _cuts(panel: Panel, cuts: Sequence[Any] | None) -> list[np.datetime64]:
     if cuts is None:
         inner = max(days.size - 1, 1)
         return list(days[np.unique(np.linspace(0, inner - 1, _CUTS + 2).round().astype(int)[1:-1])])
+    if isinstance(cuts, str):
+        raise DataError(f"cuts must be a list of dates: found {cuts!r}. Give [{cuts!r}].")
     wanted = [period_ends(np.array([first_and_last_day(cut)[1]]), panel.frequency)[0] for cut in cuts]
     for cut in wanted:
         if cut not in days:

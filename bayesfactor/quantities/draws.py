@@ -30,13 +30,22 @@ def aligned_arrays(fit: Fit, panel: Panel) -> PanelArrays:
     AlignmentError
         When the panel's characteristics, preparation or frequency are not those that the fit was trained on.
     """
+    if not isinstance(fit, Fit):
+        raise DataError(f"a quantity is asked of a fit: found {type(fit).__name__}. Load a saved one with load(path).")
+    if not isinstance(panel, Panel):
+        raise DataError(
+            f"a quantity is asked over a Panel: found {type(panel).__name__}. Read a frame with read_frame, load a "
+            "window of a store with store.load(...)."
+        )
     if panel.preparation != fit.preparation:
         raise AlignmentError(
             f"the fit was trained on characteristics prepared by {fit.preparation!r}, this panel's are "
             f"{panel.preparation!r}: prepare it the same way"
         )
     if panel.frequency != fit.frequency:
-        raise AlignmentError(f"the fit is {fit.frequency}, the panel is {panel.frequency}")
+        raise AlignmentError(
+            f"the panel must have the frequency of the fit: the fit is {fit.frequency}, the panel is {panel.frequency}"
+        )
     if panel.characteristics != fit.characteristics:
         missing = [name for name in fit.characteristics if name not in panel.characteristics]
         extra = [name for name in panel.characteristics if name not in fit.characteristics]
@@ -145,8 +154,8 @@ def require_room(fit: Fit, labels: str, n_numbers: int, memory_mib: float) -> No
 
 def check_prob(prob: float) -> None:
     """Refuse a probability that is not strictly between 0 and 1."""
-    if not 0 < prob < 1:
-        raise DataError(f"prob is the probability inside the band, between 0 and 1: got {prob}")
+    if not isinstance(prob, int | float | np.number) or not 0 < prob < 1:
+        raise DataError(f"prob is the probability inside the band, between 0 and 1: got {prob!r}")
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import xarray as xr
 
+from bayesfactor.errors import DataError
+from bayesfactor.inference.sealed import require_folder
+
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,8 +27,18 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     Returns
     -------
     The path.
+
+    Raises
+    ------
+    DataError
+        When it is no Dataset, or there is no such folder.
     """
     path = Path(path)
+    if not isinstance(dataset, xr.Dataset):
+        raise DataError(
+            f"to_csv writes the Dataset of a quantity: found {type(dataset).__name__}. Frames have their own."
+        )
+    require_folder(path)
     frame = dataset.to_dataframe().reset_index()
     frame = frame.dropna(how="all", subset=list(dataset.data_vars))
     for column in frame.columns:
@@ -33,7 +46,7 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
             frame[column] = frame[column].map(_escaped)
     for name in ("units", "status", "bands"):
         if name in dataset.attrs:
-            frame[name] = dataset.attrs[name]
+            frame[name] = _escaped(dataset.attrs[name])
     # With CRLF line ends (RFC 4180) text that holds a bare carriage return is quoted and cannot start a row.
     frame.rename(columns=_escaped).to_csv(path, index=False, lineterminator="\r\n")
     return path

@@ -443,3 +443,27 @@ def test_exact_takes_no_checkpoint(tmp_path):
     model = bf.FundamentalFactorModel(hidden=(), pooling="full", noise="normal")
     with pytest.raises(DataError, match=r"checkpoint= is for long runs and Exact\(\) is none"):
         bf.fit(model, train(), bf.Exact(draws=10), checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"done": 6},
+        {"done": -1},
+        {"done": "5"},
+        {"identity": "mine"},
+        {"keys": ["mine"]},
+        {"leaves": [["float32", [3]]]},
+    ],
+)
+def test_a_header_that_cannot_be_is_refused(tmp_path, changes):
+    path = tmp_path / "run"
+    toy(path).offer(5, 5, {"a": jnp.zeros(2)}, dict)
+    with np.load(path, allow_pickle=False) as held:
+        content = dict(held)
+    header = json.loads(str(content["header"])) | changes
+    with path.open("wb") as file:
+        np.savez(file, **content | {"header": np.asarray(json.dumps(header))})
+    signed(path, path.read_bytes())
+    with pytest.raises(CorruptResultError, match=f"{path} is not a checkpoint: .*delete it to begin anew"):
+        toy(path).load({"a": jnp.zeros(2)})

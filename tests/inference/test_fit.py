@@ -208,3 +208,19 @@ def test_a_known_posterior_is_recovered():
     np.testing.assert_allclose(np.cov(x.T), factor @ factor.T, atol=0.15)
     assert draws.statistics["diverging"].shape == (4, 1000)
     assert not draws.statistics["diverging"].any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bf.fit(LINEAR, train(), bf.NUTS), "inference must be NUTS"),  # a class ran as Exact
+        (lambda: bf.fit(LINEAR, train(), "nuts"), "inference must be NUTS.*'nuts'"),
+        (lambda: bf.fit(type(LINEAR), train(), SETTINGS), "model must be an instance.*FundamentalFactorModel"),
+        (lambda: bf.fit(LINEAR, train().data, SETTINGS), "Panel or a PanelStore: found Dataset"),
+        (lambda: bf.NUTS(max_tree_depth=0), "max_tree_depth must be at least 1"),
+        (lambda: bf.FundamentalFactorModel(hidden="8"), "hidden must be a tuple of whole numbers.*'8'"),
+    ],
+)
+def test_what_is_given_must_be_of_its_kind(call, message):
+    with pytest.raises(DataError, match=message):
+        call()

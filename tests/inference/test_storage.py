@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -162,3 +163,32 @@ def test_a_full_disk_leaves_no_torn_file_and_keeps_the_old_one(monkeypatch, tmp_
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         linear_fit().save(tmp_path / "nowhere" / "fit.nc")
+
+
+def edited(saved, path, **attributes):
+    """The saved fit with attributes written by another program, behind a right digest."""
+    path.write_bytes(saved.read_bytes()[: -sealed.TRAILER])
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(attributes)
+    path.write_bytes(signed(path.read_bytes()))
+    return path
+
+
+def test_an_edited_file_must_still_be_a_whole_fit(saved, tmp_path):
+    assert bf.load(edited(saved, tmp_path / "same.nc", status="warn")).status == "warn"
+    for attributes, message in (
+        ({"status": "great"}, "status must be one of ok, warn, failed, and is 'great'"),
+        (
+            {"provenance": "{}"},
+            "its provenance must hold panel_fingerprint, .*panel_fingerprint, frequency, preparation",
+        ),
+        ({"model": "{}"}, "its model must hold class"),
+        ({"inference": "[1]"}, "is not a saved bayesfactor fit"),
+    ):
+        with pytest.raises(CorruptResultError, match=message):
+            bf.load(edited(saved, tmp_path / "other.nc", **attributes))
+
+
+def test_a_folder_is_not_written_over(tmp_path):
+    with pytest.raises(DataError, match="is a folder: name a file in it"):
+        linear_fit().save(tmp_path)

@@ -313,3 +313,23 @@ def test_repr_reads_well() -> None:
     assert "without any yet: 2001-02" in text
     assert "characteristics  3: x1, x2, x3" in text
     assert "read_frame:" in text
+
+
+def test_labels_ranks_and_indicators_at_their_boundary() -> None:
+    data = simulate.economy(n_months=4, n_assets=5, n_characteristics=2, seed=1).panel.data
+    ranks = data.characteristics
+    assert Panel(data.assign(characteristics=ranks.astype("float32")), "monthly", "rank").prepared
+    with pytest.raises(DataError, match=r'between -1 and 1 where preparation is "rank".*\(2000-02, S0, x1\)'):
+        Panel(data.assign(characteristics=ranks.where(ranks.asset != "S0", 1.001)), "monthly", "rank")
+    kinds = data.assign_coords(kind=("characteristic", ["continuous", "indicator"]))
+    flags = ranks.where(ranks.characteristic == "x1", (ranks > 0).astype(float))
+    assert Panel(kinds.assign(characteristics=flags), "monthly", "rank").prepared
+    with pytest.raises(DataError, match="0 or 1 where `kind` is indicator"):
+        Panel(kinds, "monthly", "rank")
+    for label in (None, np.nan, ""):
+        with pytest.raises(DataError, match="every asset must have a label"):
+            Panel(data.assign_coords(asset=pd.Index([label, "b", "c", "d", "e"], dtype=object)), "monthly", "rank")
+    with pytest.raises(DuplicateKeyError, match=r"must be unique: repeated 1 \(1 in all\)"):
+        Panel(data.assign_coords(asset=pd.Index([1, "1", "c", "d", "e"], dtype=object)), "monthly", "rank")
+    with pytest.raises(DataError, match="without a time zone: found UTC"):
+        Panel(data.assign_coords(time=data.indexes["time"].tz_localize("UTC")), "monthly", "rank")

@@ -382,7 +382,7 @@ BAD_FRAMES = {
         r"repeated \(2015-01, A\d\), \(2015-0\d, A\d\), \(2015-0\d, A\d\) \(4 in all\)",
     ),
     "percent as decimal": (lambda f: f.assign(ret=100 * f["ret"]), UnitsError, 'median.*units="percent"'),
-    "no rows": (lambda frame: frame.iloc[:0], DataError, "needs rows"),
+    "no rows": (lambda frame: frame.iloc[:0], DataError, "must have rows"),
     "column twice": (lambda f: pd.concat([f, f[["x"]]], axis=1), DuplicateKeyError, "repeated x"),
     "level and column": (
         lambda f: f.set_index("date", drop=False),
@@ -546,3 +546,87 @@ def test_odd_data_are_accepted_with_a_recorded_warning() -> None:
     quarterly = gappy().loc[lambda frame: frame["date"].dt.month % 3 == 0]
     with pytest.warns(DataWarning, match="no return lands in the universe"):
         read_frame(quarterly, **told, frequency="monthly")
+
+
+# ------------------------------------------------------------- what tests/faults refuses, at its boundary
+
+
+def read_gappy(frame: pd.DataFrame, **told: object) -> Panel:
+    return read_frame(frame, **TOLD | {"returns_over": "row", "lag": 1, "characteristics": ["x"]} | told)
+
+
+def test_holes_of_ten_years_and_days_four_apart_are_read() -> None:
+    late = gappy().assign(date=lambda frame: frame["date"] + pd.DateOffset(years=12))
+    apart = pd.concat([gappy(), late.assign(date=late["date"] - pd.DateOffset(years=2))])
+    assert read_gappy(apart, frequency="monthly").times[-1].year == 2026
+    with pytest.raises(DataError, match=r"no hole of more than 10 years: found \(2016-02-29, 2027-0"):
+        read_gappy(pd.concat([gappy(), late]), frequency="monthly")
+    days = simulate.frame(n_months=20, n_assets=5, n_characteristics=1, seed=2, frequency="daily")
+    sparse = days[days["date"].isin(days["date"].unique()[::2])].rename(columns={"x1": "x"})
+    assert read_gappy(sparse, frequency="daily").frequency == "daily"
+
+
+def test_labels_that_are_whole_numbers_in_any_type_are_one() -> None:
+    numbers = gappy()["asset"].map({name: i for i, name in enumerate(gappy()["asset"].unique())})
+    wanted = read_gappy(gappy().assign(asset=numbers.astype(str))).fingerprint
+    mixed = pd.Series([float(n) if i % 2 else n for i, n in enumerate(numbers)], dtype=object)
+    for labels in (numbers, numbers.astype(float), mixed.to_numpy()):
+        assert read_gappy(gappy().assign(asset=labels)).fingerprint == wanted
+
+
+def test_columns_that_are_left_out_are_recorded() -> None:
+    frame = gappy()[["date", "asset", "ret", "x"]].assign(name="some firm", listed=True)
+    panel = read_gappy(frame, characteristics=None)
+    assert panel.characteristics == ("x",)
+    assert panel.history[0].endswith("left out: name, listed")
+    assert "left out" not in read_gappy(frame).history[0]
+
+
+def test_a_line_of_a_csv_must_be_whole_but_its_last_cell_may_be_missing(tmp_path: Path) -> None:
+    frame = put("x", np.nan)(gappy()[["date", "asset", "ret", "x"]])
+    path = tmp_path / "panel.csv"
+    frame.to_csv(path, index=False)
+    assert read_gappy(path).fingerprint == read_gappy(frame).fingerprint
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(["", *lines, ""]) + "\n")
+    assert read_gappy(path).fingerprint == read_gappy(frame).fingerprint, "blank lines are none"
+    path.write_text("\n".join([one.rpartition(",")[0] if i in (3, 5) else one for i, one in enumerate(lines)]))
+    with pytest.raises(DataError, match=r"must have 4 cells.*line 4 has 3, line 6 has 3 \(2 in all\)"):
+        read_gappy(path)
+
+
+def test_large_and_positive_returns_at_their_boundary() -> None:
+    frame = gappy()
+    frame.loc[50, "ret"] = 100.0
+    assert read_gappy(frame).data.returns.max() == 100
+    frame.loc[50, "ret"] = 100.5
+    with pytest.raises(DataError, match=r"at most 100 .*The highest is 100\.5"):
+        read_gappy(frame)
+    gains = gappy().assign(ret=gappy()["ret"].abs() + 0.001)
+    landed = int(read_gappy(gappy()).data.observed.sum())
+    few = gains.assign(ret=gains["ret"].where(np.arange(len(gains)) >= len(gains) - 29))
+    assert landed > 30
+    assert read_gappy(few).data.returns.min() > 0
+    with pytest.raises(UnitsError, match=r"all \d+ are positive"):
+        read_gappy(gains)
+
+
+@pytest.mark.parametrize("over", ["row", "next"])
+def test_a_report_that_rows_carry_on_is_not_known_before_they_are(over: str) -> None:
+    """A filing date beside new prices would give the latest row the oldest publication."""
+    carried = gappy().assign(filed=pd.Timestamp("2015-02-10"))
+    told = {"returns_over": over, "lag": ..., "available": "filed"}
+    told = {key: value for key, value in (TOLD | told).items() if value is not ...}
+    with pytest.raises(LookAheadError, match=r"published in the period of their row or later: found \(2015-03, A\d, "):
+        read_frame(carried, **told, characteristics=["x"])
+    later = carried.assign(filed=carried[["date", "filed"]].max(axis=1))
+    assert read_frame(later, **told, characteristics=["x"]).audit()["cells_changed"].sum() == 0
+
+
+def test_missing_codes_in_single_precision_are_told() -> None:
+    frame = put("x", -99.99)(gappy()).astype({"x": "float32"})
+    assert read_gappy(frame).warnings == (), "one cell may be a value"
+    frame.loc[[20, 21], "x"] = np.float32(-99.99)
+    with pytest.warns(DataWarning, match=r"x holds -99\.99 at .*code for missing"):
+        panel = read_gappy(frame)
+    assert len(panel.warnings) == 1

@@ -12,6 +12,7 @@ import xarray as xr
 from fits import NETWORK, panel, prior_fit
 
 import bayesfactor as bf
+from bayesfactor.errors import DataError
 from bayesfactor.plots.style import doubts
 from bayesfactor.report.labels import status_label
 
@@ -83,3 +84,19 @@ def test_bands_of_a_bad_guide_are_called_uncalibrated_in_every_row(tmp_path, kha
         assert bool(status_label(result)) == labelled
         told = doubts({name: result})
         assert told == ([f"{name}: fit status OK, its bands are UNCALIBRATED"] if labelled else [])
+
+
+def test_units_and_status_are_escaped_too(tmp_path):
+    dataset = xr.Dataset(
+        {"mean": ("characteristic", [0.1])}, {"characteristic": ["x"]}, {"units": "=1+1", "status": "@x"}
+    )
+    with bf.to_csv(dataset, tmp_path / "table.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1] == ["x", "0.1", "'=1+1", "'@x"]
+
+
+def test_what_cannot_be_written(tmp_path):
+    with pytest.raises(DataError, match="Dataset of a quantity: found DataFrame"):
+        bf.to_csv(pd.DataFrame({"x": [1]}), tmp_path / "table.csv")
+    with pytest.raises(DataError, match="does not exist"):
+        bf.to_csv(xr.Dataset({"mean": 0.1}), tmp_path / "none" / "table.csv")
+    assert not list(tmp_path.iterdir())
