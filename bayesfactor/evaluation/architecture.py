@@ -141,7 +141,9 @@ def _stock_folds(panel: Panel, folds: int, seed: int) -> Iterator[_Split]:
     seen = (panel.data["observed"] & panel.data["in_universe"]).transpose("time", "asset").values
     few = seen.sum(axis=1)
     if (few[few > 0] < 2 * folds).any():
-        raise ComparisonError(f"{folds} folds need at least {2 * folds} observed stocks every month: found {few.min()}")
+        raise ComparisonError(
+            f"{folds} folds need at least {2 * folds} observed stocks every month: found {few[few > 0].min()}"
+        )
     # Ranks of random numbers among the observed stocks, so that folds of a month differ by one stock at most.
     drawn = np.where(seen, np.random.default_rng(seed).random(seen.shape), 2.0)
     place = np.argsort(np.argsort(drawn, axis=1), axis=1) % folds

@@ -31,7 +31,7 @@ from bayesfactor.inference.sealed import remove_partial, require_folder, verify_
 CHECKPOINT_SECONDS = 20.0
 CHECKPOINT_COSTS = 10.0
 FORMAT = 1
-PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro")
+PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro", "optax", "equinox", "numpy")
 ZIP_SIGNATURE = b"PK\x03\x04"
 
 
@@ -40,12 +40,13 @@ class Saved(NamedTuple):
 
     Attributes
     ----------
-    done : how far the run was, as it was offered.
+    done, total : how far the run was, and how far it went, as they were offered; equal when it was complete.
     state : pytree from which the run goes on, on the device.
     arrays : what the run had produced, on the host.
     """
 
     done: int
+    total: int
     state: Any
     arrays: dict[str, np.ndarray]
 
@@ -103,7 +104,7 @@ class Checkpoint:
             )
         state = [_on_device(leaf, key) for leaf, key in zip(leaves, header["keys"], strict=True)]
         self._saved = (header["done"], header["total"])
-        return Saved(header["done"], jax.tree.unflatten(structure, state), arrays)
+        return Saved(header["done"], header["total"], jax.tree.unflatten(structure, state), arrays)
 
     def offer(self, done: int, total: int, state: Any, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
         """Save when it is time to, when the run is complete, and when the user has asked to stop.

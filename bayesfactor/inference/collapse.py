@@ -77,7 +77,8 @@ def linear_signal(months: MonthSums, prior_sd: float, *, by_month: bool) -> Line
     identity = np.eye(size)
     if by_month:
         freedom = count - 1 - size
-        used = np.flatnonzero(freedom > 0)
+        varies = np.trace(gram, axis1=1, axis2=2) > 0  # in a month of constant characteristics there is nothing to see
+        used = np.flatnonzero((freedom > 0) & varies)
         n_months = len(used)
         if n_months < 3:
             return LinearSignal(np.zeros(size), 1.0)

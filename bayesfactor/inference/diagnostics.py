@@ -79,11 +79,14 @@ def finite(functions: xr.Dataset) -> Verdict:
     return Verdict("failed" if bad else "ok", tuple(f"{name} is not finite in every draw" for name in bad))
 
 
-def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
+def verdict(table: pd.DataFrame, statistics: xr.Dataset | None, *, of_guide: bool = False) -> Verdict:
     """Status and reasons from the diagnosed functions and, for NUTS, the sampler's own statistics.
 
-    ``ok`` needs R-hat < 1.01, bulk and tail ESS >= 400, E-BFMI > 0.3 and no divergence. NaN fails.
+    ``ok`` needs R-hat < 1.01, bulk and tail ESS >= 400, E-BFMI > 0.3 and no divergence. NaN fails. What is advised
+    depends on whether the draws are of guides, one a restart, or of chains.
     """
+    apart = "more steps or a larger polish, or NUTS" if of_guide else "run longer chains"
+    few = "redraw(fit, panel, draws=...) with more draws" if of_guide else "draw more"
     warn: list[str] = []
     failed: list[str] = []
 
@@ -96,14 +99,14 @@ def verdict(table: pd.DataFrame, statistics: xr.Dataset | None) -> Verdict:
     rhat = _worst(table["rhat"], largest=True)
     judge(
         rhat.value, rhat.value < RHAT_LIMIT, rhat.value > RHAT_FAILED,
-        f"R-hat of {rhat.name} is {rhat.value:.3f} (must be below {RHAT_LIMIT}): run longer chains",
+        f"R-hat of {rhat.name} is {rhat.value:.3f} (must be below {RHAT_LIMIT}): {apart}",
     )  # fmt: skip
     for column, label in (("ess_bulk", "bulk"), ("ess_tail", "tail")):
         ess = _worst(table[column], largest=False)
         judge(
             ess.value, ess.value >= ESS_LIMIT, ess.value < ESS_FAILED,
             f"{label} effective sample size of {ess.name} is {ess.value:.0f} (must be at least {ESS_LIMIT}): "
-            "draw more",
+            f"{few}",
         )  # fmt: skip
     if statistics is not None:
         diverging = int(statistics["diverging"].sum())
@@ -233,15 +236,15 @@ def of_steps(n_steps: np.ndarray, limit: int) -> Verdict:
 
 
 def of_restarts(elbo: np.ndarray) -> Verdict:
-    """Verdict on the final bounds (chain,) of restarts, nats: far apart, they have found different modes."""
+    """Verdict on the final bounds (chain,) of restarts, nats: far apart, they are not at the same optimum."""
     spread = float(np.max(elbo) - np.min(elbo))
     if spread <= ELBO_LIMIT:
         return Verdict("ok", ())
     best = int(np.argmax(elbo))
     reason = (
         f"the bounds of the restarts differ by {spread:.0f} nats (must be within {ELBO_LIMIT}; restart {best} is "
-        "best): the posterior has several modes, and NUTS chains may miss some too; take more restarts, or a smaller "
-        "network"
+        "best): some have stopped early, which more steps mend, or the posterior has several modes, of which NUTS "
+        "chains may miss some too: then take more restarts, or a smaller network"
     )
     return Verdict("warn", (reason,))
 

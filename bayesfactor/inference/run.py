@@ -39,7 +39,7 @@ from bayesfactor.inference.diagnostics import (
 )
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
-from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer
+from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
 from bayesfactor.inference.streaming import StoredMonths, Window, cast, window_of
 from bayesfactor.inference.variational import MAX_STEPS, Stream, redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
@@ -49,7 +49,19 @@ from bayesfactor.panel.store import PanelStore
 
 N_PROBES = 16
 COLLAPSE_ROWS, COLLAPSE_DRAWS = 5_000, 200  # of the training panel and of the posterior
-PACKAGES = ("bayesfactor", "jax", "numpyro", "equinox", "numpy", "xarray", "pandas", "arviz-base", "arviz-stats")
+PACKAGES = (
+    "bayesfactor",
+    "jax",
+    "jaxlib",
+    "numpyro",
+    "optax",
+    "equinox",
+    "numpy",
+    "xarray",
+    "pandas",
+    "arviz-base",
+    "arviz-stats",
+)
 Report = Callable[[int, int], None]
 
 
@@ -72,15 +84,15 @@ def fit(
         noise takes any `inference`, others `SVI` with `batch`. Months without any observed return (the live forecast)
         are left out.
     inference : `NUTS`, `SVI` or `Exact`.
-    seed : fixes every draw: the same call gives the same bits on the same machine and versions.
+    seed : from 0 to 2**32 - 1; fixes every draw: the same call gives the same bits on the same machine and versions.
     strict : raise `ConvergenceError` when the status is not "ok", rather than warn.
     progress : True or False; by default a bar on a terminal and nothing otherwise. Or a function that is called
         with (draws done, draws in all).
     checkpoint : file to save to now and then (`NUTS`, `SVI`); the same call, in a fresh process too, goes on from it
         and ends with the bits of a run that was never interrupted. Ctrl-C finishes a few draws and saves them, a second
-        one stops at once. The file is left when the run is complete: the same call then samples nothing. It holds
-        neither data nor code: delete it when the code of your own model or network has changed. Only the last
-        call's seconds count as its wall time.
+        one stops at once. The file is left when the run is complete: the same call then samples nothing (`SVI` draws
+        from its guide again). It holds neither data nor code: delete it when the code of your own model or network has
+        changed. Only the last call's seconds count as its wall time.
 
     Returns
     -------
@@ -98,7 +110,7 @@ def fit(
     ConvergenceError
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
-    seed = as_integer("seed", seed)
+    seed = as_seed(seed)
     _check_given(model, panel, inference)
     many = is_by_month(model)
     inference = settings_by_month(inference) if many else inference
@@ -151,7 +163,7 @@ def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, see
             "with more draws."
         )
     inference = fit.inference if draws is None else replace(fit.inference, draws=draws)
-    seed = as_integer("seed", seed)
+    seed = as_seed(seed)
     given = _prepared(fit.model, panel, inference, seed)
     found = given.window.panel.fingerprint
     if found != fit.panel_fingerprint:
@@ -248,7 +260,8 @@ def _computed(
     state = {"done": (0, 1)}
 
     def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
-        with jax.enable_x64(given.double):
+        # Some accelerators multiply float32 in fewer bits unless told.
+        with jax.enable_x64(given.double), jax.default_matmul_precision("float32"):
             draws = labelled_inside(draw(_remember(state))) if many else draw(_remember(state))
             probes = _probe_rows(given.window)
             functions = _functions(model, draws.posterior, probes)
@@ -277,8 +290,10 @@ def _computed(
         outcome = finite(diagnosed)
     else:
         statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
-        judged = verdict_by_month if many else lambda functions, found: verdict(diagnose_functions(functions), found)
-        outcome = judged(diagnosed, statistics)
+        if many:
+            outcome = verdict_by_month(diagnosed, statistics)
+        else:
+            outcome = verdict(diagnose_functions(diagnosed), statistics, of_guide=draws.guide is not None)
     if draws.guide is not None:
         outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
         if not many and isinstance(inference, SVI) and inference.batch is None:  # a minibatch's bound is too noisy

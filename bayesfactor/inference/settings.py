@@ -146,6 +146,20 @@ def as_integer(name: str, value: object) -> int:
         raise DataError(f"{name} must be a whole number: got {value!r}") from None
 
 
+def as_seed(value: object) -> int:
+    """A seed as Python's own whole number.
+
+    Raises
+    ------
+    DataError
+        When it is none, or not between 0 and 2**32 - 1: JAX would take what is left of it, and two seeds be one.
+    """
+    seed = as_integer("seed", value)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed must be between 0 and 2**32 - 1: got {seed}")
+    return seed
+
+
 def _check_positive(name: str, value: object) -> None:
     if not (isinstance(value, int | float | np.number) and 0 < value < math.inf):
         raise DataError(f"{name} must be a positive number: got {value!r}")

@@ -14,7 +14,7 @@ TARGET = 0.8  # acceptance
 
 
 def steps_of(size: int) -> int:
-    """Leapfrog steps of a trajectory: about a quarter of a period at the step size usual for so many dimensions."""
+    """Leapfrog steps of a trajectory; their size shrinks with the number of dimensions to the power 1/4."""
     return max(4, math.ceil(1.6 * size**0.25))
 
 

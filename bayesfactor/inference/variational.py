@@ -26,6 +26,7 @@ from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.sampling import COMPILER, Draws, first_unusable, in_groups
 from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
+from bayesfactor.models.training import TrainingData
 
 CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress
 RATES = (1.0, 0.2)  # of the learning rate, one after the other
@@ -37,6 +38,7 @@ MAX_STEPS = 20_000
 WALKERS = 8  # side by side, of each restart
 REDRAWS = 8  # of the average slopes, for each point that a walker keeps
 WEIGHED = 500  # draws of the guide that its k-hat is from
+TAIL_SPAN = 700.0  # nats, beyond which exp of a difference is 0 in float64
 PARAMETERS = ("loc", "log_scale", "lower", "factor")
 
 
@@ -243,6 +245,11 @@ def run_svi(
         If no start with a finite density was found, or the bound is not finite.
     """
     data = jax.tree.map(jnp.asarray, data)
+    if settings.batch is not None and not isinstance(data, TrainingData):
+        raise DataError(
+            f"minibatches of months need a model whose data(arrays) returns TrainingData: it returns "
+            f"{type(data).__name__}. Return bayesfactor.models.training.training_data(arrays), or leave batch out."
+        )
     if settings.batch is not None and stream is None and settings.batch > data.position.shape[-1]:
         raise DataError(
             f"batch must be at most the months of the window ({data.position.shape[-1]}): got {settings.batch}"
@@ -283,8 +290,8 @@ def run_svi(
             report(done, limit)
         if checkpoint is not None and done < limit:
             checkpoint.offer(done, limit, state, history.arrays)
-    if checkpoint is not None:
-        checkpoint.offer(limit, limit, state, history.arrays)
+    if checkpoint is not None and (saved is None or saved.done < saved.total):
+        checkpoint.offer(done, done, state, history.arrays)
     elbo = history.elbo()
     final = elbo[..., -4:].sum(axis=-1)
     if not np.isfinite(final).all():
@@ -314,7 +321,10 @@ def redrawn(
     _, draw_keys = _keys(rng_key, settings.restarts, many)
     parameters = {name: jnp.asarray(guide[name]) for name in PARAMETERS if name in guide}
     told = {name: guide[name] for name in ("elbo", "n_steps")}
-    return _drawn(model, programs, plan, settings, parameters, data, draw_keys, told, stream)
+    draws = _drawn(model, programs, plan, settings, parameters, data, draw_keys, told, stream)
+    assert draws.guide is not None
+    # k-hat is the guide's: fresh draws may find it worse, not better.
+    return draws._replace(guide=draws.guide | {"khat": np.maximum(draws.guide["khat"], guide["khat"])})
 
 
 class History(NamedTuple):
@@ -418,13 +428,22 @@ def _drawn(
 
 
 def pareto_khat(log_weight: np.ndarray) -> np.ndarray:
-    """Pareto k-hat (...) of log importance ratios (..., draw); NaN where one of them is not finite."""
+    """Pareto k-hat (...) of log importance ratios (..., draw).
+
+    NaN where a ratio is not finite: it is no tail to PSIS, and would pass. Infinite where the tail spans more than
+    `TAIL_SPAN`: its ratios underflow, and the fit to what is left would pass too. 0 where the tail's ratios are equal.
+    """
+    ordered = np.sort(log_weight, axis=-1)
+    n_draws = log_weight.shape[-1]
+    n_tail = math.ceil(min(0.2 * n_draws, 3 * math.sqrt(n_draws)))
+    top, below = ordered[..., -1], ordered[..., -n_tail - 1]
     finite = np.isfinite(log_weight).all(axis=-1)
-    # An infinite ratio is no tail to PSIS: it would pass. ArviZ wants log likelihoods: the ratios' negative logs.
-    usable = np.where(finite[..., None], log_weight, np.arange(log_weight.shape[-1]))
-    with np.errstate(all="ignore"):  # ratios so far apart that all but a few are 0: k-hat is large or NaN, and says so
-        _, khat = array_stats.psislw(-usable)
-    return np.where(finite, khat, np.nan)
+    with np.errstate(invalid="ignore"):
+        far, level = top - below > TAIL_SPAN, top == ordered[..., -n_tail]
+    # ArviZ wants log likelihoods: the ratios' negative logs.
+    plain = finite & ~far & ~level
+    _, khat = array_stats.psislw(-np.where(plain[..., None], log_weight, np.arange(n_draws)))
+    return np.select([~finite, far, level], [np.nan, np.inf, 0.0], khat)
 
 
 def _repeated(value: Any, times: int, n_draws: int, axis: int) -> np.ndarray:

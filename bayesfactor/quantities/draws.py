@@ -101,7 +101,7 @@ def over_draws(
     Draws run in batches such that a batch's working arrays, `bytes_per_draw` each, stay under `memory_mib`.
     """
     batch = int(np.clip(memory_mib * 2**20 / max(bytes_per_draw, 1.0), 1, 256))
-    with jax.enable_x64(is_double(fit)):
+    with jax.enable_x64(is_double(fit)), jax.default_matmul_precision("float32"):
         dtype = np.float64 if is_double(fit) else np.float32
         params = {name: jnp.asarray(value, dtype) for name, value in fit.parameters().items()}
         params[DRAW] = jnp.arange(fit.shape[0] * fit.shape[1])

@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayesfactor.components.month import marginal_log_density, predictive_variance
 from bayesfactor.inference import Fit
+from bayesfactor.inference.settings import as_seed
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
     DRAW,
@@ -146,6 +147,7 @@ def log_likelihood_at(
 
     The month's own parameters are no forecast: they are for returns of that month that were left out of the fit.
     """
+    seed = as_seed(seed)
     arrays = aligned_arrays(fit, panel)
     observed = np.asarray(arrays.observed)
     kept = observed.any(axis=1)

@@ -46,6 +46,16 @@ def test_pooled_slopes_are_those_of_a_regression_with_month_effects():
     np.testing.assert_allclose(linear_signal(month_sums(arrays), np.inf, by_month=False).slopes, want, rtol=1e-6)
 
 
+def test_a_month_without_variation_tells_nothing():
+    """`rank_normalise` sets a characteristic that is constant or missing for all to zero."""
+    arrays = economy(0)
+    still = arrays._replace(characteristics=np.where(np.arange(MONTHS)[:, None, None] == 7, 0, arrays.characteristics))
+    without = PanelArrays(*(np.delete(leaf, 7, axis=0) if np.ndim(leaf) > 1 else leaf for leaf in arrays))
+    found, want = (linear_signal(month_sums(some), 0.01, by_month=True) for some in (still, without))
+    np.testing.assert_allclose(found.slopes, want.slopes, rtol=1e-9)
+    assert found.p_value == pytest.approx(want.p_value)
+
+
 @pytest.mark.parametrize(("by_month", "variation"), [(False, 0.0), (True, 0.0), (True, 0.05)])
 def test_p_values_of_pure_noise_are_uniform(by_month, variation):
     """Slopes that only move by month are no signal to the test by month."""

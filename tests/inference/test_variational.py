@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from arviz_stats.base import array_stats
 from fits import fitted, panel, train
 
@@ -65,6 +67,23 @@ def test_independent_normals_on_a_correlated_posterior_are_told_from_a_full_cova
     assert (khat["full"] < 0.7).all()
 
 
+@pytest.mark.parametrize("spread", [30.0, 300.0, 1e3, 1e4, 1e6])
+def test_k_hat_fails_however_far_apart_the_ratios_are(spread):
+    """exp of a tail that spans more than 745 nats is zero but for a few, which would look like a short tail."""
+    ratios = spread * np.random.default_rng(0).standard_normal((200, 500))
+    assert (pareto_khat(ratios) > 0.7).all()
+
+
+def test_k_hat_where_there_is_no_tail_to_fit():
+    ratios = np.random.default_rng(0).standard_normal((4, 500))
+    ratios[0] = 3.0
+    ratios[1] = np.minimum(ratios[1], 0.0)
+    ratios[2, 7] = np.inf
+    assert pareto_khat(ratios)[:2].tolist() == [0.0, 0.0]
+    assert np.isnan(pareto_khat(ratios)[2])
+    assert pareto_khat(ratios)[3] < 0.7
+
+
 def known_sum(data):
     values = numpyro.sample("values", dist.Normal(0, 1).expand([8]).to_event(1))
     numpyro.sample("sum", dist.Normal(jnp.sum(values), 0.3), obs=data[0])
@@ -104,6 +123,18 @@ def test_fresh_draws_of_a_loaded_fit_are_those_before(settings, tmp_path):
         sets = [np.asarray(one.tree["posterior"][name], float).reshape(2, 500, -1) for one in (made, fresh)]
         error = np.hypot(*(array_stats.mcse(one, chain_axis=0, draw_axis=1, method="mean") for one in sets))
         assert (np.abs(sets[0].mean(axis=(0, 1)) - sets[1].mean(axis=(0, 1))) < 5 * error).all()
+
+
+def test_fresh_draws_cannot_take_the_label_from_a_guide():
+    made = fit(FULL)
+    worse = made.tree["guide"].to_dataset().assign(khat=("chain", np.array([0.9, np.nan])))
+    tree = made.tree.copy()
+    tree["guide"] = xr.DataTree(worse)
+    labelled = dataclasses.replace(made, tree=tree)
+    fresh = quiet(redraw, labelled, 6)
+    assert fresh.tree["guide"]["khat"][0] == 0.9
+    assert np.isnan(fresh.tree["guide"]["khat"][1])
+    assert fresh.uncalibrated
 
 
 def quiet(function, made, seed, **given):
@@ -268,6 +299,22 @@ def test_one_of_four_restarts_that_gains_keeps_all_going_and_one_of_forty_does_n
 def test_a_wrong_setting_is_refused_with_its_value(wrong, message):
     with pytest.raises(DataError, match=message):
         SVI(**wrong)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70, 1.5, "0"])
+def test_a_seed_that_jax_would_cut_is_refused(seed):
+    with pytest.raises(DataError, match=r"seed must be .*: got"):
+        bf.fit(RIDGE, train(), FULL, seed=seed)
+    with pytest.raises(DataError, match=r"seed must be .*: got"):
+        bf.fit(RIDGE, train(), bf.Exact(draws=10), seed=seed)
+
+
+def test_minibatches_of_a_model_without_training_data_are_refused():
+    def program(data):
+        numpyro.sample("x", dist.Normal())
+
+    with pytest.raises(DataError, match=r"returns TrainingData: it returns PanelArrays\..*leave batch out"):
+        run_svi(program, train().arrays(), SVI(batch=2), jax.random.key(0))
 
 
 def test_a_batch_larger_than_the_window_is_refused():
