@@ -413,8 +413,9 @@ def summary(fit: FitFile) -> None:
     result = load(fit)
     terminal.print_fit(console, fit.stem, result)
     diagnosed = result.summary()
-    shown = diagnosed[[name for name in diagnosed.columns if not name.startswith("mcse")]]
-    terminal.print_frame(console, shown, "What was diagnosed, returns in decimal per period")
+    shown = diagnosed[[name for name in diagnosed.columns if name != "bands" and not name.startswith("mcse")]]
+    label = "; bands uncalibrated (k-hat)" if result.uncalibrated else ""
+    terminal.print_frame(console, shown, f"What was diagnosed, returns in decimal per period{label}")
 
 
 @app.command()

@@ -18,8 +18,8 @@ READ += ["--units", "decimal", "--excess", "--size", "size"]
 FEW = ["--warmup", "40", "--draws", "40", "--chains", "2", "--noise", "normal", "--seed", "3"]
 
 
-def call(*arguments: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+def call(*arguments: str | Path, code: int = 0, columns: int = 200) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
@@ -379,3 +379,13 @@ def test_a_folder_that_does_not_exist_is_told_before_the_work(folder: Path, monk
     assert "does not exist" in call("fit", "linear", data, *READ, "--out", out, code=2).output
     assert "does not exist" in call("sensitivities", fit, data, *READ, "--csv", out, code=2).output
     assert "does not exist" in call("report", fit, "--data", data, *READ, "--out", out, code=2).output
+
+
+def test_numbers_of_a_summary_are_whole_on_a_narrow_terminal(folder: Path) -> None:
+    """A cell that is cut would be another number: 6.541e-05 would read 6.541."""
+    table = bf.load(folder / "linear.nc").summary()
+    lines = call("summary", folder / "linear.nc", columns=80).output.splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if line.startswith("noise_level")).split()
+    mean, sd, rhat = (table.loc["noise_level", name] for name in ("mean", "sd", "r_hat"))
+    np.testing.assert_allclose([float(row[1]), float(row[2]), float(row[-1])], [mean, sd, rhat], rtol=0.005)

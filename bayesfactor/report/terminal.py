@@ -37,7 +37,7 @@ def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
 
 def print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
     """A DataFrame as it is, index first."""
-    table = _table(title, [str(frame.index.name or ""), *map(str, frame.columns)])
+    table = _table(title, [str(frame.index.name or ""), *map(str, frame.columns)], narrow=True)
     for label, row in frame.iterrows():
         shown = f"{label:%Y-%m-%d}" if hasattr(label, "strftime") else str(label)
         table.add_row(Text(shown), *(Text(_number(value)) for value in row))
@@ -207,13 +207,16 @@ def _labelled(title: str, result: xr.Dataset) -> Text:
 
 
 def _table(title: str | Text, columns: Sequence[str], *, numbers: bool = True, narrow: bool = False) -> Table:
-    """An empty table; `narrow` has no lines between columns, so that nine of them fit into 80 characters."""
+    """An empty table; `narrow` has no lines between columns, and where it is still too wide names are broken."""
     lines: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False} if narrow else {}
     table = Table(title=Text(title) if isinstance(title, str) else title, header_style="bold", **lines)
     table.title_justify, table.title_style = "left", "bold"
     for place, column in enumerate(columns):
         table.add_column(
-            Text(column), justify="right" if numbers and place else "left", no_wrap=numbers, overflow="fold"
+            Text(column),
+            justify="right" if numbers and place else "left",
+            no_wrap=numbers and not (narrow and place == 0),
+            overflow="fold",
         )
     return table
 
@@ -251,7 +254,11 @@ def _signed(value: float) -> str:
     return "" if np.isnan(value) else f"{value:+.2f}"
 
 
+def _digits(value: float) -> str:
+    return ".4g" if abs(value) >= 1 else ".3g"
+
+
 def _number(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4g}"
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:{_digits(value)}}"
     return str(value)
