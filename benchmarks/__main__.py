@@ -596,6 +596,8 @@ def page(results: dict[str, Any]) -> str:
             table(["what", "found", "ratio", "goal", "met"], rows),
             "Of the hand-written samplers the one with slopes integrated out does what the package does; the other two "
             "are what a first program looks like.",
+            "Elsewhere: [guides against NUTS](guides.md), [whole panels](panels.md), [reading and ranking ten million "
+            "rows](reading.md), [streamed and killed runs](reliability.md).",
             "Made by `python -m benchmarks`.\n",
         ]
     )
