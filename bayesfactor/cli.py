@@ -114,6 +114,15 @@ class Missing(StrEnum):
 
 
 READING = "How to read DATA"
+NEEDED = {  # of a file, and how each is given
+    "time": "--time COLUMN",
+    "asset": "--asset COLUMN",
+    "returns": "--returns COLUMN",
+    "returns_over": "--returns-over row|next",
+    "lag": "--lag PERIODS (or --available COLUMN)",
+    "units": "--units decimal|percent",
+    "excess": "--excess (or --raw with --risk-free COLUMN)",
+}
 AFTER_READING = ("covered", "largest", "rank")  # fields of Reading that `read_frame` does not take
 
 
@@ -198,14 +207,14 @@ class Reading:
                     f"{EMBEDDED} is embedded and takes no such options: found {_flags(said)}. Leave them out."
                 )
             return datasets.us_equities(prepared=False)
-        lacking = [name for name in ("time", "asset", "returns") if name not in said]
-        if lacking:
-            raise DataError(
-                f"a file must be read with {_flags(lacking)}, which name its columns: not given for {data}. "
-                f"Only {EMBEDDED} needs no reading options."
-            )
         if not Path(data).exists():
             raise FileNotFoundError(f"no file {data}. DATA is a Parquet or CSV file, or the word {EMBEDDED}.")
+        lacking = [flag for name, flag in NEEDED.items() if name not in said]
+        if lacking and not (lacking == [NEEDED["lag"]] and "available" in said):
+            raise DataError(
+                f"to read {data} these must be said too, since a guess could be wrong without anybody noticing: "
+                f"{', '.join(lacking)}. Only {EMBEDDED} needs no reading options."
+            )
         return read_frame(data, **said)
 
     def panel(self, data: str) -> Panel:
@@ -334,10 +343,6 @@ def check(
     examination = examine(raw)
     console.print(Text(repr(raw)))
     terminal.print_examination(console, examination, raw.frequency)
-    if csv is not None:
-        csv.mkdir(parents=True, exist_ok=True)
-        for name in ("periods", "characteristics", "coverage", "extremes"):
-            _write_csv(getattr(examination, name).to_xarray(), csv / f"{name}.csv")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the findings say it
         prepared = raw.rank_normalise() if reading.rank else raw.standardise()
@@ -348,6 +353,10 @@ def check(
         f"{audit['cut'].nunique()} dates, {audit['cells_changed'].sum()} changed.",
         style="green",
     )
+    if csv is not None:
+        csv.mkdir(parents=True, exist_ok=True)
+        for name in ("periods", "characteristics", "coverage", "extremes"):
+            _write_csv(getattr(examination, name).to_xarray(), csv / f"{name}.csv")
 
 
 @app.command()
@@ -365,7 +374,9 @@ def fit(
     hidden: Annotated[str | None, typer.Option("--hidden", help="Widths of hidden layers: 8 or 8,8.")] = None,
     activation: Annotated[Activation | None, typer.Option("--activation", show_default=False)] = None,
     pooling: Annotated[Pooling | None, typer.Option("--pooling", show_default=False)] = None,
-    noise: Annotated[Noise | None, typer.Option("--noise", show_default=False)] = None,
+    noise: Annotated[
+        Noise | None, typer.Option("--noise", help="Density of the noise; student_t if absent.", show_default=False)
+    ] = None,
     inference: Annotated[
         Algorithm, typer.Option("--inference", help="nuts: the reference. svi: fast, its bands labelled.")
     ] = Algorithm.nuts,

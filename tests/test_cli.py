@@ -315,7 +315,8 @@ def test_doctor_finds_float64() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("check", "data.parquet"), "--time, --asset, --returns"),
+        (("check", "data.parquet"), "--time COLUMN, --asset COLUMN, --returns COLUMN"),
+        (("check", "data.parquet", *READ[:-3]), "--excess (or --raw with --risk-free COLUMN)"),
         (("check", "nowhere.parquet", *READ), "no file nowhere.parquet"),
         (("check", "us_equities", "--time", "date"), "takes no such options: found --time"),
         (
