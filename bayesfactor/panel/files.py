@@ -184,7 +184,8 @@ def opened(path: str | Path, *, member: str | None = None, limits: Limits | None
     path = Path(path)
     limits = limits or Limits()
     if not path.is_file():
-        raise DataError(f"no such file: {path}.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"a panel is read from a file: {path} {what}. Give the path of a Parquet or CSV file.")
     with path.open("rb") as packed:
         magic = packed.read(4)
         packed.seek(0)

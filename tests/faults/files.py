@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bayesfactor.errors import DataError, DuplicateKeyError
+from bayesfactor.errors import CorruptResultError, DataError, DuplicateKeyError
 from bayesfactor.panel import read_frame
 
 from . import made
@@ -110,6 +110,12 @@ def repeated_parquet() -> bytes:
     return buffer.getvalue()
 
 
+def feather_bytes() -> bytes:
+    buffer = io.BytesIO()
+    made.frame()[COLUMNS].to_feather(buffer)
+    return buffer.getvalue()
+
+
 def given(name: str, make: Callable[[Path], object], gives: type[Exception], place: str) -> Fault:
     """A path that is no file to read."""
     return Fault(name, lambda folder, _: functools.partial(read_frame, make(folder), **TOLD), gives, place)
@@ -155,7 +161,7 @@ PATHS = [
     given("a pickle named .parquet", bomb_as(".parquet"), DataError, "panel.parquet"),
     given("a pickle named .csv", bomb_as(".csv"), DataError, "panel.csv"),
     given("a pickle named .csv.gz", bomb_as(".csv.gz"), DataError, "panel.csv.gz"),
-    given("a pickle named .csv.zip", bomb_as(".csv.zip"), DataError, "panel.csv.zip"),
+    given("a pickle named .csv.zip", bomb_as(".csv.zip"), CorruptResultError, "panel.csv.zip"),
 ]
 
 PARQUET = [
@@ -166,7 +172,6 @@ PARQUET = [
     ],
     file("Parquet with zeros in its pages", "panel.parquet", spoiled_page, DataError, "panel.parquet"),
     file("CSV named .parquet", "panel.parquet", csv_text, DataError, "panel.parquet"),
-    file("Parquet named .csv", "panel.csv", parquet_bytes, DataError, "panel.csv"),
     file("Parquet with a column twice", "panel.parquet", repeated_parquet, DuplicateKeyError, "repeated x"),
     file(
         "Parquet without the column of dates",
@@ -182,7 +187,7 @@ PARQUET = [
         DataError,
         r"'x'.*\(2015-01, A0\)",
     ),
-    file("Feather named .feather", "panel.feather", parquet_bytes, DataError, "panel.feather"),
+    file("Feather", "panel.feather", feather_bytes, DataError, "panel.feather"),
     file("spreadsheet", "panel.xlsx", lambda: zipped(**{"xl/workbook.xml": "<x/>"}), DataError, "panel.xlsx"),
     file("no suffix", "panel", csv_text, DataError, "found panel"),
 ]
@@ -231,7 +236,7 @@ CSV = [
         DataError,
         "line 9",
     ),
-    file("CSV cut off within a line", "panel.csv", lambda: csv_text()[:-60], DataError, r"line \d\d"),
+    file("CSV cut off within a line", "panel.csv", lambda: csv_text()[:-60], DataError, "last line has 4 of 6"),
     file(
         "CSV with a copyright line at its end",
         "panel.csv",
@@ -251,14 +256,14 @@ CSV = [
         "panel.csv",
         line(1, lambda one: one.replace(",x,", ",,")),
         DataError,
-        "characteristics='x'",
+        "column 4",
     ),
     file(
         "CSV with row numbers in front",
         "panel.csv",
         made.frame()[COLUMNS].to_csv,
         DataError,
-        "'Unnamed: 0'",
+        "column 1",
         characteristics=...,
     ),
     file(
@@ -348,20 +353,31 @@ CSV = [
         DataError,
         r"'date'.*\(row 0, '31/01/2015'\)",
     ),
-    file("gzip cut off", "panel.csv.gz", lambda: gzip.compress(csv_text().encode())[:-40], DataError, "panel.csv.gz"),
+    file(
+        "gzip cut off",
+        "panel.csv.gz",
+        lambda: gzip.compress(csv_text().encode())[:-40],
+        CorruptResultError,
+        "panel.csv.gz",
+    ),
     file(
         "gzip with a flipped bit",
         "panel.csv.gz",
         lambda: flipped(gzip.compress(csv_text().encode())),
-        DataError,
+        CorruptResultError,
         "panel.csv.gz",
     ),
-    file("CSV named .csv.gz", "panel.csv.gz", csv_text, DataError, "panel.csv.gz"),
 ]
 
 ARCHIVES = [
     file("zip with nothing in it", "panel.csv.zip", zipped, DataError, "panel.csv.zip"),
-    file("zip cut off", "panel.csv.zip", lambda: zipped(**{"panel.csv": csv_text()})[:-30], DataError, "panel.csv.zip"),
+    file(
+        "zip cut off",
+        "panel.csv.zip",
+        lambda: zipped(**{"panel.csv": csv_text()})[:-30],
+        CorruptResultError,
+        "panel.csv.zip",
+    ),
     file(
         "zip with two members",
         "panel.csv.zip",
@@ -380,7 +396,7 @@ ARCHIVES = [
         "zip with a flipped bit",
         "panel.csv.zip",
         lambda: flipped(zipped(**{"panel.csv": csv_text()})),
-        DataError,
+        CorruptResultError,
         "panel.csv.zip",
     ),
 ]

@@ -143,14 +143,14 @@ def test_damage_behind_the_footer_names_the_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [[1, "1", 1.5], [True, 1, "01"], [" a", "a", "B"], ["b", "é", "B"], [2.5, 10.25, -1.0]]
+    "labels", [[1, "1", 1.5], [True, 1, "01"], ["a.", "a", "B"], ["b", "é", "B"], [25.0, 1e15, -1.0]]
 )
 def test_labels_are_sorted_texts_of_what_was_written(labels: list) -> None:
     dates = pd.date_range("2000-01-31", periods=4, freq="ME")
     rows = [(date, label) for date, label in itertools.product(dates, labels)]
     frame = pd.DataFrame(rows, columns=["date", "asset"]).assign(ret=0.01)
     frame["x"] = np.random.default_rng(0).standard_normal(len(frame))
-    texts = frame["asset"].map(str)
+    texts = frame["asset"].map(lambda label: str(label).removesuffix(".0"))
     if len(set(texts)) < len(labels):
         with pytest.raises(DuplicateKeyError, match=r"repeated \(2000-01, 1\)"):
             read_frame(frame, **TOLD)
@@ -176,7 +176,7 @@ def test_reading_and_ranking_keep_no_more_than_two_grids_and_their_masks(tmp_pat
     rng = np.random.default_rng(0)
     keys = pd.MultiIndex.from_product([pd.date_range("1990-01-31", periods=100, freq="ME"), range(600)])
     frame = pd.DataFrame(rng.standard_normal((len(keys), 40), dtype=np.float32), keys.set_names(["date", "asset"]))
-    frame.add_prefix("x").assign(ret=0.1 * rng.random(len(keys))).to_parquet(path)
+    frame.add_prefix("x").assign(ret=0.1 * rng.standard_normal(len(keys))).to_parquet(path)
     expected = read_frame(path, **TOLD)  # what is loaded late is loaded now
     grid = expected.data.characteristics.nbytes
     del expected
