@@ -30,6 +30,7 @@ class Rows:
     size: np.ndarray | None
     group: np.ndarray | None
     available: Days | None
+    riskless: float | None = None  # mean rate that was taken off the returns, decimal per period
 
     def known_at(self, cut: np.datetime64, calendar: Calendar, returns_over: str) -> Rows:
         """The rows as they stood at the end of the period labelled `cut`.

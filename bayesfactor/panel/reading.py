@@ -210,7 +210,7 @@ def read_frame(
         f"read_frame: {len(rows.dates):,} rows, {len(rows.labels):,} assets, {calendar.frequency}"
         f"{' (told from the dates)' if frequency is None else ''}, returns {returns!r} over "
         f"{returns_over!r}, {how_old}, "
-        f"{units}, {'excess' if excess else 'less the riskless rate'}"
+        f"{units}, {'excess' if rows.riskless is None else less_riskless(rows.riskless)}"
     )
     if characteristics is None and (unused := _unused(table.frame, layout)):
         line += f", left out: {', '.join(unused)}"
@@ -236,8 +236,11 @@ def read_rows(table: Table, layout: Layout, dates: Days, frequency: str) -> Rows
         raise DataError(f"column {layout.returns!r} must be returns: found True and False. Name the right column.")
     scale = 0.01 if layout.units == "percent" else 1.0
     returns = scale * as_numbers(table, layout.returns, keys)
+    riskless = None
     if not layout.excess:
-        returns = returns - scale * _riskless(table, layout, keys, ~np.isnan(returns))
+        rates = scale * _riskless(table, layout, keys, ~np.isnan(returns))
+        riskless = float(np.mean(rates[~np.isnan(returns)])) if not np.isnan(returns).all() else 0.0
+        returns = returns - rates
     group = None
     if layout.group is not None:
         sectors, sector = as_labels(table[layout.group], layout.group, required=False)
@@ -252,6 +255,7 @@ def read_rows(table: Table, layout: Layout, dates: Days, frequency: str) -> Rows
         size=None if layout.size is None else as_numbers(table, layout.size, keys),
         group=group,
         available=None if layout.available is None else publication_dates(table[layout.available], layout.available),
+        riskless=riskless,
     )
 
 
@@ -629,6 +633,9 @@ def riskless_by_position(risk_free: pd.Series, calendar: Calendar) -> pd.Series:
 def check_riskless_units(values: np.ndarray, units: str, keys: Keys, needed: np.ndarray) -> None:
     """Refuse riskless rates of other units than the returns, or of a whole year.
 
+    One rate above 2% a month is enough: in years of rates near zero the others would pass in any unit. So are decimal
+    rates that are all whole multiples of 0.01: they are percent with two decimals.
+
     Raises
     ------
     UnitsError
@@ -638,11 +645,22 @@ def check_riskless_units(values: np.ndarray, units: str, keys: Keys, needed: np.
         return
     periods = PERIODS_PER_YEAR[keys.frequency]
     decimal = np.abs(values) * (0.01 if units == "percent" else 1.0)
-    typical, most = float(np.median(decimal[needed])), _LARGE_RISKLESS * 12 / periods
-    if typical > most:
+    highest, most = float(np.max(decimal[needed])), _LARGE_RISKLESS * 12 / periods
+    usually = f"in percent beside decimal returns (divide by 100), or an annualised rate (divide by {periods})"
+    if highest > most:
         raise UnitsError(
-            f'risk_free must be in the units of the returns ("{units}") and over one period '
-            f"({keys.frequency}): the median |rate| is {typical:.3g} in decimal, above {most:.2g}, as at "
-            f"{keys(needed & (decimal > most))}. Usually it is in percent beside decimal returns (divide by "
-            f"100), or an annualised rate (divide by {periods})."
+            f'risk_free must be in the units of the returns ("{units}") and over one period ({keys.frequency}): the '
+            f"highest |rate| is {highest:.3g} in decimal, above {most:.2g}, as at {keys(needed & (decimal > most))}. "
+            f"Usually it is {usually}."
         )
+    coarse = np.abs(decimal / 0.01 - np.round(decimal / 0.01)) < 1e-6
+    if highest > 0 and units == "decimal" and coarse[needed].all():
+        raise UnitsError(
+            f'risk_free must be in the units of the returns ("{units}"): every rate is a multiple of 0.01, up to '
+            f"{highest:.2g}, as at {keys(needed & (decimal > 0))}. Usually it is {usually}."
+        )
+
+
+def less_riskless(mean: float) -> str:
+    """What was taken off, for the history: the mean rate tells rates of other units, where nothing else can."""
+    return f"less the riskless rate ({100 * mean:.3g}% a period on average)"

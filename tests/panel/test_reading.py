@@ -431,6 +431,14 @@ def test_riskless_rates_in_other_units_are_refused() -> None:
         with pytest.raises(UnitsError, match=r"risk_free must be.*\(2015-01, A\d\), .*divide by 100.*divide by 12"):
             read_frame(frame, **told | {"units": units}, risk_free="rf")
     assert read_frame(gappy().assign(rf=0.0199), **told, risk_free="rf").warnings == ()
+    once = gappy()
+    once["rf"] = np.where(np.arange(len(once)) == 2, 0.021, 0.0)  # years near zero, and one rate that is not
+    with pytest.raises(UnitsError, match=r"the highest \|rate\| is 0\.021"):
+        read_frame(once, **told, risk_free="rf")
+    once["rf"] = np.where(np.arange(len(once)) % 2, 0.01, 0.0)  # percent with two decimals, as in Ken French's files
+    with pytest.raises(UnitsError, match=r"every rate is a multiple of 0\.01, up to 0\.01, as at \(2015-0"):
+        read_frame(once, **told, risk_free="rf")
+    assert "(0.12% a period on average)" in read_frame(gappy().assign(rf=0.0012), **told, risk_free="rf").history[0]
     days = simulate.frame(n_months=6, n_assets=5, n_characteristics=1, seed=2, frequency="daily")
     with pytest.raises(UnitsError, match="divide by 252"):
         read_frame(days.assign(rf=0.01), **told | {"characteristics": ["x1"]}, risk_free="rf")

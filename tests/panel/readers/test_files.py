@@ -334,7 +334,7 @@ def test_commas_within_quotes_are_text(tmp_path: Path) -> None:
 def test_other_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_table(tmp_path / "nothing.csv")
-    with pytest.raises(DataError, match="does not exist|is a folder"):
+    with pytest.raises(DataError, match=r"does not exist|is a folder"):
         read_table(tmp_path)
     (tmp_path / "a.csv").write_bytes("größe\n1\n".encode("latin-1"))
     with pytest.raises(DataError, match="Save it as UTF-8"):
