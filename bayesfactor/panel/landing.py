@@ -121,7 +121,7 @@ def assemble(rows: Rows, calendar: Calendar, returns_over: str, lag: int | None)
 
 
 def refuse_known_returns(data: xr.Dataset) -> None:
-    """Refuse a characteristic that is the return it should explain.
+    """Refuse a characteristic, or size, that is the return it should explain.
 
     That is |rank correlation| above 0.95 where both land, over at least 30 cells of the universe.
 
@@ -134,8 +134,11 @@ def refuse_known_returns(data: xr.Dataset) -> None:
     months, assets = np.nonzero(both)
     stride = max(1, len(months) // _MOST_CELLS)
     cells = months[::stride], assets[::stride]
-    returns, block = data.returns.values[cells], data.characteristics.values[cells]
-    for name, column in zip(data.indexes["characteristic"], block.T, strict=True):
+    returns = data.returns.values[cells]
+    columns = dict(zip(data.indexes["characteristic"], data.characteristics.values[cells].T, strict=True))
+    if "size" in data:
+        columns["size"] = data["size"].values[cells]
+    for name, column in columns.items():
         present = ~np.isnan(column)
         if present.sum() < _ENOUGH_CELLS or np.ptp(column[present]) == 0:
             continue

@@ -17,6 +17,7 @@ _FRIDAY = 1  # 1970-01-02 was a Friday: weeks run from Monday to Sunday, labelle
 _MONDAY = -3
 _SUNDAY_AFTER = np.timedelta64(2, "D")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MOSTLY_WEEKDAYS = 0.9
 _LONGEST_GAP = {"monthly": 62, "weekly": 10, "daily": 4}  # days from one date to the next
 FIRST_DAY, LAST_DAY = np.datetime64("1700-01-01"), np.datetime64("2200-12-31")
 _LONGEST_HOLE = 10  # years without any row
@@ -80,9 +81,12 @@ class Calendar:
 
 
 def _next_day(days: Days) -> np.datetime64:
-    """The trading day after the last: the next weekday, or the next day where the data trade on weekends."""
-    if np.is_busday(days).all():
-        return np.busday_offset(days[-1], 1, roll="forward")
+    """The trading day after the last: the next weekday, or the next day where the data trade on weekends.
+
+    Of days of a market that trades on weekends two in seven are on them; a few are stray.
+    """
+    if np.is_busday(days).mean() > _MOSTLY_WEEKDAYS:
+        return np.busday_offset(days[-1] + np.timedelta64(1, "D"), 0, roll="forward")
     return days[-1] + np.timedelta64(1, "D")
 
 

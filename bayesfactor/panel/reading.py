@@ -43,6 +43,7 @@ TINY_RETURN = 0.001
 _LONGEST_LAG = 10_000
 _EXACT_INTEGERS = 2.0**53  # floats beyond are not one number each
 _SAMPLED = 1000
+_AROUND, _ENOUGH_ASSETS, _THIN = 11, 10, 0.2  # periods, assets of a usual one, share of them
 _LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
 _CHOICES = {
     "returns_over": (
@@ -264,10 +265,27 @@ def _oddities(panel: Panel, units: str) -> tuple[str, ...]:
     if not seen.any():
         return ("no return lands in the universe: does every asset have a row in the period before its return?",)
     typical = float(np.median(np.abs(panel.data.returns.values[seen])))
-    odd = total_losses(panel.data, panel.frequency) + missing_codes(panel.data, panel.frequency)
+    odd = total_losses(panel.data, panel.frequency) + missing_codes(panel.data, panel.frequency) + _thin(panel)
     if units == "percent" and 0 < typical < TINY_RETURN:
         odd += (f"the median |return| is {100 * typical:.2g}%: were the returns in decimal, not in percent?",)
     return odd
+
+
+def _thin(panel: Panel) -> tuple[str, ...]:
+    """A warning that names periods with far fewer assets than those around them, or nothing."""
+    assets = pd.Series(panel.data.in_universe.values.sum(axis=1))
+    usual = assets.rolling(_AROUND, center=True, min_periods=1).median()
+    thin = ((usual >= _ENOUGH_ASSETS) & (assets < _THIN * usual)).to_numpy()
+    if not thin.any():
+        return ()
+    cells = first_three(
+        (show(time, panel.frequency), f"{count:,} of about {around:,.0f}")
+        for time, count, around in zip(panel.times[thin], assets[thin], usual[thin], strict=True)
+    )
+    return (
+        f"the universe is far smaller than around it in {cells}. An asset is in it when it has a row in the period "
+        "before: usually a few rows are dated on a day without trading, or a period is incomplete.",
+    )
 
 
 @dataclass(frozen=True)

@@ -638,3 +638,26 @@ def test_missing_codes_in_single_precision_are_told() -> None:
     with pytest.warns(DataWarning, match=r"x holds -99\.99 at .*code for missing"):
         panel = read_gappy(frame)
     assert len(panel.warnings) == 1
+
+
+def test_size_that_is_the_return_is_refused() -> None:
+    frame = simulate.frame(n_months=6, n_assets=12, n_characteristics=1, seed=2)
+    told = {"time": "date", "asset": "asset", "returns": "ret", "units": "decimal", "excess": True}
+    told |= {"returns_over": "next", "lag": 0, "characteristics": ["x1"]}
+    with pytest.raises(LookAheadError, match=r"'size' has rank correlation 1\.000"):
+        read_frame(frame, **told, size="ret")
+
+
+def test_a_stray_day_is_told_and_does_not_move_the_live_one() -> None:
+    days = simulate.frame(n_months=25, n_assets=20, n_characteristics=1, seed=2, frequency="daily")
+    told = {"time": "date", "asset": "asset", "returns": "ret", "returns_over": "row", "lag": 1, "units": "decimal"}
+    told |= {"excess": True, "characteristics": ["x1"]}
+    whole = read_frame(days, **told)
+    dates = pd.DatetimeIndex(days["date"].unique()).sort_values()
+    friday = next(date for date in dates[5:] if date.weekday() == 4)
+    stray = days[days["date"] == friday].iloc[:1].assign(date=friday + pd.Timedelta(days=1))
+    with pytest.warns(
+        DataWarning, match=rf"far smaller than around it in \({dates[dates > friday][0]:%Y-%m-%d}, 1 of about 20\)"
+    ):
+        odd = read_frame(pd.concat([days, stray]), **told)
+    assert odd.times[-1] == whole.times[-1]
