@@ -152,6 +152,9 @@ class Reading:
         str | None,
         _reading("--characteristics", words="Columns, with commas; every other numeric one if absent."),
     ] = None
+    exclude: Annotated[
+        str | None, _reading("--exclude", words="Columns, with commas, that are no characteristics.")
+    ] = None
     available: Annotated[
         str | None, _reading("--available", words="Column of publication dates, in place of --lag.")
     ] = None
@@ -230,8 +233,9 @@ class Reading:
             if field.name not in AFTER_READING and getattr(self, field.name) is not None
         }
         said = {name: value.value if isinstance(value, StrEnum) else value for name, value in said.items()}
-        if "characteristics" in said:
-            said["characteristics"] = [name.strip() for name in said["characteristics"].split(",") if name.strip()]
+        for listed in ("characteristics", "exclude"):
+            if listed in said:
+                said[listed] = [name.strip() for name in said[listed].split(",") if name.strip()]
         return said
 
 

@@ -149,7 +149,7 @@ def refuse_known_returns(data: xr.Dataset) -> None:
                 f"{correlation:.3f} with the "
                 "return of the same period. Usually it is that return under another name (ret_next beside "
                 "xret_next), or "
-                "the timing is one period off. Leave it out: characteristics=[...], or correct returns_over "
+                "the timing is one period off. Leave it out: exclude=[...], or correct returns_over "
                 "and lag."
             )
 

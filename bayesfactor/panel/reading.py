@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,6 +45,7 @@ TINY_RETURN = 0.001
 _LONGEST_LAG = 10_000
 _EXACT_INTEGERS = 2.0**53  # floats beyond are not one number each
 _SAMPLED = 1000
+_ROW_NUMBERS = re.compile(r"Unnamed: \d+|index|level_\d+|__index_level_\d+__")
 _AROUND, _ENOUGH_ASSETS, _THIN = 11, 10, 0.2  # periods, assets of a usual one, share of them
 _LARGE_RISKLESS = 0.02  # decimal per month, or 24% a year
 _CHOICES = {
@@ -127,6 +130,7 @@ def read_frame(
     units: str = _NOT_TOLD,
     excess: bool = _NOT_TOLD,
     characteristics: list[str] | tuple[str, ...] | None = None,
+    exclude: list[str] | tuple[str, ...] = (),
     available: str | None = None,
     size: str | None = None,
     group: str | None = None,
@@ -149,6 +153,7 @@ def read_frame(
     units : "decimal" or "percent" of `returns` and `risk_free`.
     excess : whether returns are in excess of the riskless rate already; if not, give `risk_free`.
     characteristics : columns; where not given, every numeric column without another role.
+    exclude : columns that are no characteristics, where `characteristics` is not given.
     available : in place of `lag`, the column that says when the row's characteristics became public: at t the
         latest row (by publication, then date) is used that was public strictly before the first day of t. Weeks run
         from Monday to Sunday; weekly rows dated Monday to Thursday are refused here, as their returns begin
@@ -195,7 +200,7 @@ def read_frame(
         missing=missing,
     )
     table = _load(origin, layout)
-    layout = replace(layout, characteristics=_characteristics(table, layout, characteristics))
+    layout = replace(layout, characteristics=_characteristics(table, layout, characteristics, exclude))
     dates = parse_dates(table[time], time)
     if not dates.size:
         raise DataError(f"a panel must have rows: {origin if isinstance(origin, Path) else 'the frame'} has none.")
@@ -367,7 +372,7 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> Table:
     if isinstance(origin, pd.DataFrame):
         file, frame = None, origin
     else:
-        file, frame = _open(origin, layout.asset)
+        file, frame = _open(origin, tuple(name for name in (layout.asset, layout.group) if name is not None))
     wanted = {layout.time, layout.asset}
     levels = [name for name in frame.index.names if name in wanted]
     both = [name for name in levels if name in frame.columns]
@@ -397,12 +402,12 @@ def _load(origin: pd.DataFrame | Path, layout: Layout) -> Table:
     return Table(frame, file)
 
 
-def _open(path: Path, asset: str) -> tuple[ParquetColumns | None, pd.DataFrame]:
+def _open(path: Path, text: tuple[str, ...]) -> tuple[ParquetColumns | None, pd.DataFrame]:
     """A file's content; of a Parquet file the columns yet to be read, and a frame without rows."""
     with opened(path) as file:
         by_column = file.is_parquet and not file.is_packed
     if not by_column:
-        return None, read_table(path, text=(asset,))
+        return None, read_table(path, text=text)
     columns = ParquetColumns(path)
     return columns, columns.empty()
 
@@ -425,8 +430,18 @@ def must_have(frame: pd.DataFrame, name: str, role: str) -> None:
         )
 
 
-def _characteristics(table: Table, layout: Layout, given: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+def _characteristics(
+    table: Table, layout: Layout, given: Sequence[str] | None, exclude: Sequence[str]
+) -> tuple[str, ...]:
+    excluded = {exclude} if isinstance(exclude, str) else set(exclude)
+    for name in excluded:
+        must_have(table.frame, name, "exclude")
     if given is not None:
+        if excluded:
+            raise DataError(
+                f"characteristics and exclude cannot both be given: found {first_three(sorted(excluded))} to exclude. "
+                "Leave them out of characteristics."
+            )
         names = (given,) if isinstance(given, str) else tuple(given)
         for name in names:
             must_have(table.frame, name, "characteristics")
@@ -439,7 +454,7 @@ def _characteristics(table: Table, layout: Layout, given: list[str] | tuple[str,
                 "or a column of its own (rev_1m, say)."
             )
     else:
-        roles = _roles(layout)
+        roles = _roles(layout) | excluded
         numeric = table.frame.select_dtypes("number").columns
         names = tuple(str(name) for name in numeric if name not in roles)
         _refuse_unnamed(names)
@@ -455,12 +470,13 @@ def _no_float(value: Any) -> bool:
 
 
 def _refuse_unnamed(names: tuple[str, ...]) -> None:
-    """Columns without a name in a CSV are nearly always row numbers, written by `to_csv`."""
-    unnamed = [name for name in names if name.startswith("Unnamed:")]
+    """Columns that pandas names for want of a name are nearly always row numbers."""
+    unnamed = [name for name in names if _ROW_NUMBERS.fullmatch(name)]
     if unnamed:
         raise DataError(
             f"every characteristic must have a name: found {first_three(map(repr, unnamed))}. Usually the row numbers "
-            "that to_csv writes: write with index=False, or name what you want, characteristics=[...]."
+            "that to_csv or to_parquet writes: write with index=False, leave it out with exclude=[...], or name what "
+            "you want, characteristics=[...]."
         )
 
 

@@ -661,3 +661,37 @@ def test_a_stray_day_is_told_and_does_not_move_the_live_one() -> None:
     ):
         odd = read_frame(pd.concat([days, stray]), **told)
     assert odd.times[-1] == whole.times[-1]
+
+
+def test_excluded_columns_are_no_characteristics(tmp_path: Path) -> None:
+    frame = simulate.frame(n_months=6, n_assets=12, n_characteristics=3, seed=2).assign(ret_next=0.0)
+    told = {"time": "date", "asset": "asset", "returns": "ret", "units": "decimal", "excess": True}
+    told |= {"returns_over": "row", "lag": 1, "size": "size"}
+    panel = read_frame(frame, **told, exclude=["ret_next", "x2"])
+    assert panel.characteristics == ("x1", "x3")
+    assert "left out: x2, ret_next" in panel.history[0]
+    with pytest.raises(DataError, match=r"exclude='x9' must be a column"):
+        read_frame(frame, **told, exclude=["x9"])
+    with pytest.raises(DataError, match=r"cannot both be given: found x2"):
+        read_frame(frame, **told, characteristics=["x1"], exclude=["x2"])
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "index", "level_0", "__index_level_0__"])
+def test_row_numbers_are_no_characteristic_unless_named(name: str) -> None:
+    frame = simulate.frame(n_months=6, n_assets=12, n_characteristics=1, seed=2)
+    frame[name] = np.arange(len(frame))
+    told = {"time": "date", "asset": "asset", "returns": "ret", "units": "decimal", "excess": True}
+    told |= {"returns_over": "row", "lag": 1, "size": "size"}
+    with pytest.raises(DataError, match=r"every characteristic must have a name"):
+        read_frame(frame, **told)
+    assert read_frame(frame, **told, exclude=[name]).characteristics == ("x1",)
+
+
+def test_groups_of_a_csv_stay_as_written(tmp_path: Path) -> None:
+    frame = simulate.frame(n_months=4, n_assets=4, n_characteristics=1, seed=2)
+    frame["sic"] = np.where(frame["asset"] == frame["asset"].iloc[0], "0100", "NA")
+    frame.to_csv(tmp_path / "panel.csv", index=False)
+    told = {"time": "date", "asset": "asset", "returns": "ret", "units": "decimal", "excess": True}
+    told |= {"returns_over": "row", "lag": 1, "characteristics": ["x1"], "group": "sic"}
+    groups = np.unique(read_frame(tmp_path / "panel.csv", **told).data["group"])
+    assert groups.tolist() == ["0100", "NA"]
