@@ -117,7 +117,8 @@ def fit_of_draws(model: Any, draws: dict[str, np.ndarray]) -> bf.Fit:
             for name, value in draws.items()
         }
     )
-    tree = xr.DataTree.from_dict({"posterior": posterior, "constant_data": xr.Dataset(coords=labels)})
+    groups = {"posterior": posterior, "functions": xr.Dataset(), "constant_data": xr.Dataset(coords=labels)}
+    tree = xr.DataTree.from_dict(groups)
     return bf.Fit(
         model=model,
         inference=SETTINGS,
@@ -129,6 +130,8 @@ def fit_of_draws(model: Any, draws: dict[str, np.ndarray]) -> bf.Fit:
             "panel_fingerprint": train().fingerprint,
             "frequency": train().frequency,
             "preparation": train().preparation,
+            "wall_seconds": 0.0,
+            "device": "cpu:cpu",
         },
     )
 

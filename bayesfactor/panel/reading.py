@@ -685,7 +685,7 @@ def check_riskless_units(values: np.ndarray, units: str, keys: Keys, needed: np.
         raise UnitsError(
             f'risk_free must be in the units of the returns ("{units}") and over one period ({keys.frequency}): the '
             f"highest |rate| is {highest:.3g} in decimal, above {most:.2g}, as at {keys(needed & (decimal > most))}. "
-            f"Usually it is {usually}."
+            f"Usually it is {usually}. Where rates really are that high, subtract them yourself and say excess=True."
         )
     coarse = np.abs(decimal / 0.01 - np.round(decimal / 0.01)) < 1e-6
     if highest > 0 and units == "decimal" and coarse[needed].all():
