@@ -40,7 +40,8 @@ class Known:
 
     def _row(self, months: int) -> np.ndarray:
         column = self.latest - months
-        return np.where((self.latest >= 0) & (column >= 0), self.table[self.firm, column], -1)
+        known = (self.latest >= 0) & (column >= 0)
+        return np.where(known, self.table[self.firm, np.where(known, column, 0)], -1)
 
     def _of(self, item: str, row: np.ndarray) -> np.ndarray:
         return np.where(row >= 0, self.values[item][row], np.nan)

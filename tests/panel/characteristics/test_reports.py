@@ -51,6 +51,21 @@ def test_every_characteristic_equals_a_slow_loop(reports: str, step: int, expire
     assert found.isna().any().all()
 
 
+@pytest.mark.parametrize("n_reports", range(1, 9))
+@pytest.mark.parametrize(("reports", "step"), [("quarterly", 3), ("annual", 12)])
+def test_short_histories_have_what_their_reports_give(n_reports: int, reports: str, step: int) -> None:
+    """Also on dates before the first filing: what would need older reports is missing."""
+    frame = filings(seed=6, n_assets=2, n_quarters=n_reports, step=step)
+    prices = wanted(seed=6, n_assets=2)
+    found = table(frame, prices, reports=reports)
+    limit = {3: 12, 12: 18}[step]
+    for (date, asset), row in found.iterrows():
+        firm = Firm(frame[frame["gvkey"] == asset], date, step, limit)
+        me = prices.loc[(prices["date"] == date) & (prices["asset"] == asset), "market_equity"].item()
+        expected = slow(firm, me)
+        np.testing.assert_allclose(row.to_numpy(), [expected[name] for name in found], rtol=1e-9, atol=1e-12)
+
+
 def one_firm(*reports: tuple[str, str, float]) -> pd.DataFrame:
     rows = [{"gvkey": "G", "end": end, "filed": filed, "assets": value} for end, filed, value in reports]
     return pd.DataFrame(rows).assign(end=lambda f: pd.to_datetime(f["end"]), filed=lambda f: pd.to_datetime(f["filed"]))
