@@ -68,10 +68,11 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="issue_12m",
-        formula="log growth of market equity over twelve months, less that of compounded returns",
+        formula="log growth of market equity over twelve months, less that of compounded returns (of 200 days or more)",
         inputs=("returns", "market_equity"),
         windows=(MONTH, Window(13, 12), YEAR),
         least=15,
+        parts=((("returns", "market_equity"), 15), (("returns", "market_equity"), 15), (("returns",), 200)),
         units="log, over the year",
         source="Daniel, Titman (2006); over a year as Pontiff, Woodgate (2008)",
         compute=net_issuance,

@@ -481,8 +481,9 @@ def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> p
                 last = block.last(block.values["market_equity"])
                 table["market_equity"] = np.where(block.count > 0, last, np.nan)[here]
             for one in definitions:
-                blocks = [_block(grids, present, one.inputs, slices[window][t]) for window in one.windows]
-                kept = np.all([block.count >= one.least for block in blocks], axis=0)
+                blocks = [_block(grids, present, inputs, slices[window][t]) for window, inputs, _ in one.needs]
+                enough = [block.count >= least for block, (*_, least) in zip(blocks, one.needs, strict=True)]
+                kept = np.all(enough, axis=0)
                 if one.unbroken:
                     kept &= ~np.any([broken[:, slices[window][t]].any(axis=1) for window in one.windows], axis=0)
                 value = np.full(len(part.labels), np.nan)

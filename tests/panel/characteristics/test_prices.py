@@ -228,6 +228,21 @@ def test_closes_adjusted_for_later_splits_give_no_levels_that_hold_them() -> Non
         table(frame, adjusted_close=None)
 
 
+def test_issuance_is_of_the_whole_year_where_shares_are_missing() -> None:
+    days = pd.bdate_range("2010-01-01", "2011-06-30")
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 20.0, "shares": 1e6})
+    frame.loc[frame["day"] >= "2011-03-15", "close"] = 30.0
+    frame.loc[frame["day"] >= "2011-03-16", "shares"] = 1.1e6
+    told = {"time": "day", "asset": "id", "close": "close", "close_adjusted_for": "splits", "shares": "shares"}
+    for first, last in (("2011-06-30",) * 2, ("2011-03-15",) * 2, ("2010-07-01", "2011-05-31")):
+        holes = frame.assign(shares=frame["shares"].mask(frame["day"].between(first, last)))
+        found = from_prices(holes, **told, characteristics=["issue_12m"]).set_index("date")["issue_12m"]
+        assert found["2011-06-30"] == pytest.approx(math.log(1.1))
+    few = frame.drop(index=frame.index[frame["day"].between("2010-07-15", "2011-05-15")])
+    found = from_prices(pd.concat([few, frame.assign(id="B")]), **told, longest_gap=300, characteristics=["issue_12m"])
+    assert np.isnan(found.set_index(["date", "asset"])["issue_12m"]["2011-06-30", "A"])
+
+
 def test_a_delisting_return_without_a_close_counts() -> None:
     days = pd.bdate_range("2010-01-01", "2010-02-26")
     frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.01})
