@@ -75,16 +75,18 @@ def from_prices(
     frequency : "monthly" or "weekly": of the rows that come out. Windows count back from their ends.
     characteristics : names; where not given, all whose inputs are there.
     longest_gap : trading days (dates that any asset of the frame has) from one price to the next. A return over more
-        is unknown, and so is every compounded return of a window with one.
+        is unknown, and so is every compounded return of a window with one; one that is given in `returns` is kept,
+        with a warning. An asset whose last price is older than that at a period's end has no characteristics there.
     complete_through : a date in the last period that is complete, where the frame stops before the period's last
         weekday. Otherwise such a period is left out, with a warning.
 
     Returns
     -------
     DataFrame sorted by `date` (calendar month end, or Friday) and `asset` (text), one row for each period in which the
-    asset has a price: `ret`, the total return over the period (decimal, raw; missing in the period of the first row);
-    the last `market_equity` of the month before the end, where it is known; the characteristics. For
-    `read_frame(..., returns_over="row", lag=1)`.
+    asset has a price, or whose end is at most `longest_gap` trading days after its last one: `ret`, the total return
+    over the period (decimal, raw; missing in the period of the first row and where there is no price); the last
+    `market_equity` of the month before the end, or of `longest_gap` days where that is longer; the characteristics.
+    Where the last price is older, `ret` alone. For `read_frame(..., returns_over="row", lag=1)`.
 
     Raises
     ------
@@ -202,6 +204,7 @@ class _Rows:
     day: np.ndarray
     values: dict[str, np.ndarray]
     broken: np.ndarray  # the asset's first row, or its return is unknown though it has a price
+    longest_gap: int
     market: np.ndarray | None = None
     riskless: np.ndarray | None = None
 
@@ -226,14 +229,15 @@ class _Rows:
         found = gaps & ~first
         if found.any():
             cells = [(days[day[row]], columns.labels[asset[row]]) for row in np.flatnonzero(found)]
+            what = "kept as given, over the whole gap" if roles["returns"] is not None else "unknown"
             warnings.warn(
-                f"returns over gaps of more than {longest_gap} trading days are unknown: {first_three(cells)}. Longer "
+                f"returns over gaps of more than {longest_gap} trading days are {what}: {first_three(cells)}. Longer "
                 "suspensions are bridged with a greater longest_gap.",
                 DataWarning,
                 stacklevel=3,
             )
         values = {"returns": returns, **_levels(given, basis)}
-        return cls(columns.labels, days, asset, day, values, broken)
+        return cls(columns.labels, days, asset, day, values, broken, longest_gap)
 
     def inputs(self) -> set[str]:
         """Names that definitions may ask for."""
@@ -350,23 +354,18 @@ def _returns(
     scale: float,
     longest_gap: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Daily returns of rows that have a price, and which of them would be over too long a gap."""
+    """Daily returns of rows that have a price, and which of them are over too long a gap: unknown unless given."""
     follows = np.r_[False, asset[1:] == asset[:-1]]
     role = _source(roles)
     if role == "returns":
         returns = scale * given[role]
-        before = np.r_[0, day[:-1]]
-    else:
-        valid = ~np.isnan(given[role])
-        row = np.maximum.accumulate(np.where(valid, np.arange(valid.size), 0))
-        previous = np.r_[0, row[:-1]]  # the latest row with a price before this one
-        follows = follows & valid[previous] & (asset[previous] == asset)
-        returns = given[role] / given[role][previous] - 1.0
-        before = day[previous]
-    gaps = follows & (day - before > longest_gap)
-    if role == "returns":
-        return np.where(gaps, np.nan, returns), gaps
-    return np.where(follows & ~gaps, returns, np.nan), gaps
+        return returns, follows & (day - np.r_[0, day[:-1]] > longest_gap) & ~np.isnan(returns)
+    valid = ~np.isnan(given[role])
+    row = np.maximum.accumulate(np.where(valid, np.arange(valid.size), 0))
+    previous = np.r_[0, row[:-1]]  # the latest row with a price before this one
+    follows = follows & valid[previous] & (asset[previous] == asset)
+    gaps = follows & (day - day[previous] > longest_gap)
+    return np.where(follows & ~gaps, given[role] / given[role][previous] - 1.0, np.nan), gaps
 
 
 def _levels(given: dict[str, np.ndarray], basis: str | None) -> dict[str, np.ndarray]:
@@ -453,7 +452,11 @@ def _check_riskless_units(riskless: np.ndarray, units: str) -> None:
 
 
 def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> pd.DataFrame:
-    """One row for each period and asset that has a price in it."""
+    """One row for each period and asset that has a price in it, or a recent one before its end.
+
+    What is known at the end decides, and not whether trading resumes: an asset whose last price is older than
+    `longest_gap` trading days has no characteristics.
+    """
     own = [slice(a, b) for a, b in zip(*_own_days(rows.days, ends), strict=True)]
     windows = {window for one in definitions for window in one.windows}
     slices = {window: ends.slices(rows.days, window) for window in windows}
@@ -469,7 +472,9 @@ def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> p
         priced = part.grid(np.ones(part.asset.size, bool), False)
         broken = part.grid(part.broken, False)
         for t, days in enumerate(own):
-            here = np.flatnonzero(priced[:, days].any(axis=1))
+            lately = slice(max(0, days.stop - 1 - rows.longest_gap), days.stop)
+            recent = priced[:, lately].any(axis=1)
+            here = np.flatnonzero(recent | priced[:, days].any(axis=1))
             if not here.size:
                 continue
             table: dict[str, Any] = {"date": ends.labels[t], "asset": rows.labels[where][here]}
@@ -477,13 +482,15 @@ def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> p
             unknown = broken[:, days].any(axis=1) | (period.count == 0)
             table["ret"] = np.where(unknown, np.nan, period.compounded())[here]
             if "market_equity" in grids:
-                block = _block(grids, present, ("market_equity",), month[t])
+                block = _block(
+                    grids, present, ("market_equity",), slice(min(month[t].start, lately.start), month[t].stop)
+                )
                 last = block.last(block.values["market_equity"])
-                table["market_equity"] = np.where(block.count > 0, last, np.nan)[here]
+                table["market_equity"] = np.where(recent & (block.count > 0), last, np.nan)[here]
             for one in definitions:
                 blocks = [_block(grids, present, inputs, slices[window][t]) for window, inputs, _ in one.needs]
                 enough = [block.count >= least for block, (*_, least) in zip(blocks, one.needs, strict=True)]
-                kept = np.all(enough, axis=0)
+                kept = recent & np.all(enough, axis=0)
                 if one.unbroken:
                     kept &= ~np.any([broken[:, slices[window][t]].any(axis=1) for window in one.windows], axis=0)
                 value = np.full(len(part.labels), np.nan)

@@ -61,6 +61,10 @@ class Asset:
         self.column = {name: list(rows[name]) for name in ("close", "volume", "shares", "high", "low")}
         self.market = [market.get(day, NAN) for day in self.days]
 
+    def latest(self, last: pd.Timestamp) -> pd.Timestamp:
+        """The last day with a price up to `last`; the day after where there is none."""
+        return max((day for day in self.days if day <= last), default=last + pd.Timedelta(days=1))
+
     def window(self, last: pd.Timestamp, start: int, stop: int, unit: str = "month") -> list[int]:
         lower, upper = back(last, start, unit), back(last, stop, unit)
         return [k for k, day in enumerate(self.days) if lower < day <= upper]

@@ -64,11 +64,14 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
         first = last - pd.Timedelta(days=6) if frequency == "weekly" else date.replace(day=1)
         for name, asset in assets.items():
             own = [k for k, day in enumerate(asset.days) if first <= day <= last]
-            assert ((date, name) in found.index) == bool(own)
-            if not own:
+            since = [day for day in all_days if asset.latest(last) <= day <= last]
+            recent = 1 <= len(since) <= 11  # the last price, and at most ten trading days after it
+            assert ((date, name) in found.index) == (bool(own) or recent)
+            if not (own or recent):
                 continue
             row = found.loc[(date, name)]
-            expected = slow(asset, last)
+            expected = slow(asset, last) if recent else dict.fromkeys(NAMES, math.nan)
+            assert recent or np.isnan(row["market_equity"])
             assert set(expected) == set(NAMES)
             np.testing.assert_allclose(
                 row[NAMES].to_numpy(float),
@@ -77,7 +80,7 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
                 atol=1e-12,
                 err_msg=f"{date} {name}",
             )
-            ret = math.prod(1 + asset.ret[k] for k in own) - 1
+            ret = math.prod(1 + asset.ret[k] for k in own) - 1 if own else math.nan
             np.testing.assert_allclose(row["ret"], ret, rtol=1e-12, atol=1e-15)
             checked += row[NAMES].notna().to_numpy()
     lacking = [name for name, count in zip(NAMES, checked, strict=True) if count < 3]
@@ -87,10 +90,11 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
 def test_returns_column_and_adjusted_closes_agree() -> None:
     frame = daily(seed=4).sort_values(["id", "day"]).dropna(subset=["adj"])
     frame["ret"] = frame.groupby("id")["adj"].pct_change()
-    one = table(frame)
-    pd.testing.assert_frame_equal(one, table(frame, returns="ret", adjusted_close=None, units="decimal"))
+    one = table(frame, longest_gap=20)
+    told = {"returns": "ret", "adjusted_close": None, "longest_gap": 20}
+    pd.testing.assert_frame_equal(one, table(frame, **told, units="decimal"))
     percent = frame.assign(ret=100 * frame["ret"])
-    pd.testing.assert_frame_equal(one, table(percent, returns="ret", adjusted_close=None, units="percent"), rtol=1e-9)
+    pd.testing.assert_frame_equal(one, table(percent, **told, units="percent"), rtol=1e-9)
 
 
 def spoil_after(frame: pd.DataFrame, cut: pd.Timestamp, seed: int) -> pd.DataFrame:
@@ -185,13 +189,10 @@ def test_fewest_days(name: str) -> None:
     for kept in (one.least, one.least - 1):
         lost = np.random.default_rng(kept).permutation(inside)[kept:]
         thin = frame.drop(frame.index[lost])
-        if not (thin["day"] > end.replace(day=1)).any():
-            values.append(np.nan)  # no row at all
-            continue
         both = pd.concat([keep_calendar, thin])
         market = frame.set_index("day")["adj"].pct_change().fillna(0) + 1e-3 * np.sin(np.arange(len(frame)))
         found = table(both, longest_gap=1000, characteristics=[name], market=market, units="decimal")
-        values.append(found.loc[(end, "100"), name] if (end, "100") in found.index else np.nan)
+        values.append(found.loc[(end, "100"), name])
     assert np.isfinite(values[0])
     assert np.isnan(values[1])
 
@@ -272,13 +273,74 @@ def test_gaps_and_first_periods() -> None:
     assert np.isfinite(bridged.loc[("2011-02-28", "104"), "mom_12_2"])
 
 
-@pytest.mark.parametrize("source", ["returns", "close"])
+def suspended(first: str, last: str | None = None, falls_to: float = 1.0) -> pd.DataFrame:
+    """Two assets with closes and shares over two and a half years; "A" has no rows between two days."""
+    days = pd.bdate_range("2010-01-01", "2012-06-29")
+    rng = np.random.default_rng(3)
+    rows = [
+        pd.DataFrame({"day": days, "id": name, "close": 20 * np.cumprod(1 + 0.01 * rng.standard_normal(len(days)))})
+        for name in "AB"
+    ]
+    frame = pd.concat(rows, ignore_index=True).assign(shares=1e6)
+    out = (frame["id"] == "A") & (frame["day"] >= first) & (frame["day"] <= (last or days[-1]))
+    frame.loc[(frame["id"] == "A") & (frame["day"] > (last or days[-1])), "close"] *= falls_to
+    return frame[~out]
+
+
+SPLIT = {"time": "day", "asset": "id", "close": "close", "close_adjusted_for": "splits", "shares": "shares"}
+
+
+def test_a_stock_that_stopped_trading_leaves_the_universe_when_its_last_price_is_old() -> None:
+    for first, dates in (("2012-03-05", 0), ("2012-03-20", 1)):
+        found = from_prices(suspended(first), **SPLIT).query("asset == 'A' and date >= '2012-03-01'")
+        assert found["date"].tolist() == [pd.Timestamp("2012-03-31")]
+        assert np.isfinite(found["ret"]).all()
+        assert (found[["mom_12_2", "vol_12m", "log_me", "market_equity"]].notna().sum() == dates).all()
+
+
+def test_the_loss_of_a_long_suspension_reaches_the_panel() -> None:
+    frame = suspended("2012-01-31", "2012-03-05", falls_to=0.1)
+    found = from_prices(frame, **SPLIT, longest_gap=40, characteristics=["mom_12_2", "vol_12m"])
+    panel = read_frame(
+        found, time="date", asset="asset", returns="ret", returns_over="row", lag=1, units="decimal", excess=True,
+        size="market_equity",
+    )  # fmt: skip
+    cells = panel.data.sel(asset="A", time=slice("2012-02", "2012-03"))
+    assert cells.in_universe.values.tolist() == [True, True]
+    assert np.isnan(cells.returns.values[0])
+    assert cells.returns.values[1] < -0.85
+    assert np.isfinite(cells["size"].values).all()
+    before = from_prices(frame[frame["day"] <= "2012-02-29"], **SPLIT, longest_gap=40)[found.columns]
+    assert_bitwise(before, found[found["date"] <= "2012-02-29"].reset_index(drop=True))
+
+
+def test_a_week_in_which_the_market_is_closed_has_rows() -> None:
+    frame = suspended("2012-07-01")
+    frame = frame[~frame["day"].between("2012-01-23", "2012-01-27")]
+    found = from_prices(frame, **SPLIT, frequency="weekly", characteristics=["mom_12_2"]).set_index(["date", "asset"])
+    assert np.isnan(found.loc[("2012-01-27", "A"), "ret"])
+    assert np.isfinite(found.loc[("2012-01-27", "A"), "mom_12_2"])
+
+
+def test_a_return_that_is_given_after_a_gap_is_kept() -> None:
+    days = pd.bdate_range("2010-01-01", "2010-03-31")
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.01})
+    lost = frame[(frame["day"] <= "2010-02-05") | (frame["day"] == "2010-02-26")]
+    lost = lost.assign(ret=lost["ret"].mask(lost["day"] == "2010-02-26", -0.9))
+    both = pd.concat([lost, frame.assign(id="B")])
+    with pytest.warns(DataWarning, match=r"kept as given, over the whole gap: \(2010-02-26, A\) \(1 in all\)"):
+        found = from_prices(both, time="day", asset="id", returns="ret", units="decimal", characteristics=["rev_1w"])
+    ret = found.set_index(["date", "asset"])["ret"]
+    assert ret[pd.Timestamp("2010-02-28"), "A"] == pytest.approx(1.01**5 * 0.1 - 1)
+
+
+@pytest.mark.parametrize("source", ["adj", "close"])
 @pytest.mark.parametrize(("longest_gap", "known"), [(7, False), (8, True)])
 def test_longest_gap_counts_trading_days_from_price_to_price(source: str, longest_gap: int, known: bool) -> None:
     days = pd.bdate_range("2010-01-01", "2010-02-26")
-    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.0})
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "adj": 10.0})
     both = pd.concat([frame.drop(index=range(25, 32)), frame.assign(id="B")])  # 7 days absent: the 8th has a price
-    told = {"returns": "ret", "units": "decimal"} if source == "returns" else {"close_adjusted_for": "splits"}
+    told = {"adjusted_close": "adj"} if source == "adj" else {"close_adjusted_for": "splits"}
     found = from_prices(
         both,
         time="day",
