@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -26,6 +26,7 @@ from bayesfactor.panel.reading import publication_dates
 
 _LATE_DAYS = np.timedelta64(7, "D")  # a fiscal period that ends on a month's first seven days is the month's before
 _COMPARED_WITH_PRICE = ("book_equity", "assets", "liabilities")
+_LONGEST_QUARTER, _SHORTEST_YEAR = 4, 9  # months from one fiscal period of an asset to the next (median)
 _MOST, _FEWEST_COMPARED = 100.0, 20
 
 
@@ -93,6 +94,7 @@ def from_reports(
     columns = Columns(frame, time, asset, roles)
     filed = publication_dates(columns.frame[available], available)
     _check_filing(columns, filed)
+    _check_spacing(columns, reports)
     values = {item: columns.numbers(name) for item, name in items.items()}
     quarter = _fiscal_quarters(columns, year_to_date, fiscal_quarter, items, quarterly)
     at, equity = _prices(prices)
@@ -157,8 +159,8 @@ def _fiscal_quarters(
     """The fiscal quarter of each report, where items are cumulative; nothing otherwise."""
     if not year_to_date:
         return np.zeros(0)
-    unknown = [item for item in year_to_date if item not in items]
-    if isinstance(year_to_date, str) or unknown:
+    listed = isinstance(year_to_date, Iterable) and not isinstance(year_to_date, str)
+    if not listed or any(item not in list(items) for item in year_to_date):
         raise DataError(f"year_to_date must list names of items: found {year_to_date!r}, of {list(items)}.")
     if not quarterly or name is None:
         raise DataError("year_to_date needs quarterly reports and fiscal_quarter, the column with their number 1 to 4.")
@@ -197,6 +199,19 @@ def _check_filing(columns: Columns, filed: Days) -> None:
         )
 
 
+def _check_spacing(columns: Columns, reports: str) -> None:
+    """Refuse quarterly reports told annual, and the other way round: flows would be a quarter, or four times a year."""
+    months = pd.DataFrame({"asset": columns.codes, "month": fiscal_months(columns.days)})
+    months = months.drop_duplicates().sort_values(["asset", "month"])
+    gaps = months.groupby("asset")["month"].diff().dropna()
+    typical = float(gaps.median()) if len(gaps) else np.nan
+    if typical > _LONGEST_QUARTER if reports == "quarterly" else typical < _SHORTEST_YEAR:
+        raise DataError(
+            f"reports must be {reports} as told: the fiscal periods of one asset are {typical:.0f} months apart "
+            '(median). Usually the other of "quarterly" and "annual" is meant. Of semi-annual reports keep the annual ones.'
+        )
+
+
 def _prices(prices: pd.DataFrame) -> tuple[Columns, np.ndarray | None]:
     """The rows that are wanted, and their market equity where there is one."""
     at = keyed_once(prices)
@@ -218,8 +233,18 @@ def _matched(columns: Columns, at: Columns) -> np.ndarray:
             "(ticker and permno, gvkey and permno)."
         )
     if unmatched.size:
+        few = 2 * unmatched.size > columns.labels.size
         warnings.warn(
-            f"assets with reports but without prices are left out: {first_three(unmatched)}.", DataWarning, stacklevel=3
+            f"assets with reports but without prices are left out: {first_three(unmatched)}, of "
+            f"{columns.labels.size:,}."
+            + (
+                " Fewer than half match. Where both sides are numbers, usually two kinds of identifier overlap (gvkey "
+                "and permno), and what matches are other firms: check some by name."
+                if few
+                else ""
+            ),
+            DataWarning,
+            stacklevel=3,
         )
     return where[columns.codes]
 

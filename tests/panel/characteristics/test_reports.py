@@ -91,8 +91,8 @@ def test_a_restatement_counts_from_its_own_filing_and_never_displaces_a_newer_pe
         ("2015-06-30", "2015-10-01", 30.0),
     )
     dates = ("2015-08-31", "2015-09-30", "2015-10-31")
-    assert assets_at(frame, *dates) == [20, 20, 30]
-    assert assets_at(frame, *dates, names="agr") == [1.0, -0.5, -0.25]
+    assert assets_at(frame, *dates, reports="annual") == [20, 20, 30]
+    assert assets_at(frame, *dates, names="agr", reports="annual") == [1.0, -0.5, -0.25]
 
 
 def test_a_late_report_of_an_older_period_does_not_displace_a_newer_one() -> None:
@@ -209,7 +209,7 @@ def changed(**columns: object) -> pd.DataFrame:
         (FRAME, {"items": {"asset": "assets"}}, DataError, "Near: assets"),
         (FRAME, {"items": {"assets": "at"}}, DataError, "assets='at' must be a column"),
         (FRAME, {"expires": 0}, DataError, "expires must be"),
-        (FRAME, {"characteristics": ["sue"], "reports": "annual"}, DataError, "found 'sue'"),
+        (filings(step=12), {"characteristics": ["sue"], "reports": "annual"}, DataError, "found 'sue'"),
         (FRAME, {"year_to_date": ["capex"]}, DataError, "fiscal_quarter"),
         (FRAME, {"year_to_date": ["capx"], "fiscal_quarter": "fq"}, DataError, "names of items"),
         (changed(fq=5), {"year_to_date": ["capex"], "fiscal_quarter": "fq"}, DataError, r"1, 2, 3 or 4: found .*G"),
@@ -223,6 +223,31 @@ def changed(**columns: object) -> pd.DataFrame:
 def test_refusals(frame: pd.DataFrame, changes: dict, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         table(frame, PRICES, **changes)
+
+
+def test_the_spacing_of_reports_must_be_that_which_is_told() -> None:
+    with pytest.raises(DataError, match=r"annual as told: the fiscal periods of one asset are 3 months apart"):
+        table(FRAME, PRICES, reports="annual")
+    for step in (6, 12):
+        with pytest.raises(DataError, match=rf"quarterly as told: the fiscal periods of one asset are {step} months"):
+            table(filings(step=step), PRICES)
+
+
+def test_identifiers_that_match_less_than_half_are_named() -> None:
+    with pytest.warns(DataWarning, match=r"\(4 in all\), of 6\. Fewer than half match"):
+        table(FRAME, PRICES[PRICES["asset"].isin(["G1", "G2"])])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time": None}, {"available": None}, {"time": ["end"]}, {"items": {"assets": ["assets"]}},
+        {"characteristics": 5}, {"characteristics": [["agr"]]}, {"year_to_date": 5},
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused_by_name(changes: dict) -> None:
+    with pytest.raises(DataError, match=f"{'assets' if 'items' in changes else next(iter(changes))} must"):
+        table(FRAME, PRICES, **changes)
 
 
 def test_currency_units_and_unmatched_assets() -> None:
