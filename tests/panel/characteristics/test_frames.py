@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from slow_prices import daily
 
-from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError
+from bayesfactor.errors import AlignmentError, DataError, DataWarning, DuplicateKeyError
 from bayesfactor.panel import read_frame
 from bayesfactor.panel.characteristics import combine, from_prices, most_liquid
 
@@ -59,6 +59,15 @@ def test_most_liquid_equals_a_slow_loop_with_ties(n: int) -> None:
 def test_refusals() -> None:
     with pytest.raises(DataError, match="n must be"):
         most_liquid(frame(), 0)
+    for column in ("a", True):
+        with pytest.raises(DataError, match="by must be a column of numbers"):
+            most_liquid(frame().assign(sector=column), 3, by="sector")
+    with pytest.raises(DataError, match="by must be a characteristic"):
+        most_liquid(frame(), 3, by=["x"])
+    with pytest.raises(AlignmentError, match=r"none match; prices have \(2015-01-31, A0\)"):
+        combine(frame(), frame()[["date", "asset"]].assign(date=pd.Timestamp("2015-01-30")).drop_duplicates())
+    with pytest.raises(DataError, match="both have 1"):
+        combine(frame().rename(columns={"x": 1}), frame()[["date", "asset", "x"]].rename(columns={"x": 1}))
     with pytest.raises(DataError, match="by must be a characteristic"):
         most_liquid(frame(), 3, by="liquidity")
 
