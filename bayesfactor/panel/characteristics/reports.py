@@ -208,7 +208,8 @@ def _check_spacing(columns: Columns, reports: str) -> None:
     if typical > _LONGEST_QUARTER if reports == "quarterly" else typical < _SHORTEST_YEAR:
         raise DataError(
             f"reports must be {reports} as told: the fiscal periods of one asset are {typical:.0f} months apart "
-            '(median). Usually the other of "quarterly" and "annual" is meant. Of semi-annual reports keep the annual ones.'
+            '(median). Usually the other of "quarterly" and "annual" is meant. Of semi-annual reports keep the '
+            "annual ones."
         )
 
 
