@@ -181,7 +181,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zero_1m",
-        formula="share of days with a return of exactly zero",
+        formula="share of the days there are with a return of exactly zero",
         inputs=("returns",),
         windows=(MONTH,),
         least=15,
@@ -191,7 +191,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zero_12m",
-        formula="share of days with a return of exactly zero",
+        formula="share of the days there are with a return of exactly zero",
         inputs=("returns",),
         windows=(YEAR,),
         least=200,
@@ -221,7 +221,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="dolvol_1m",
-        formula="log of the mean daily dollar volume, days without trading included",
+        formula="log of the mean daily dollar volume, days with volume 0 included",
         inputs=("dollar_volume",),
         windows=(MONTH,),
         least=15,
@@ -231,7 +231,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="dolvol_12m",
-        formula="log of the mean daily dollar volume, days without trading included",
+        formula="log of the mean daily dollar volume, days with volume 0 included",
         inputs=("dollar_volume",),
         windows=(YEAR,),
         least=200,
@@ -281,7 +281,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zerotrade_1m",
-        formula="(days without trading + 1 / (480,000 x summed turnover)) x 21 / days",
+        formula="(days with volume 0 + 1 / (480,000 x summed turnover)) x 21 / days",
         inputs=("turnover",),
         windows=(MONTH,),
         least=15,

@@ -22,6 +22,9 @@ CELLS_AT_ONCE = 2_000_000  # asset-days in memory as a grid, for each of at most
 _LONGEST_MEDIAN_GAP = 4  # days from one row of an asset to the next: more is not daily
 _TINY_RETURN = 0.0003  # median |daily return|, decimal
 _LARGE_RISKLESS = 0.001  # decimal per day, or 25% a year
+_THURSDAY = 3  # 1970-01-01, from Monday
+_MANY_ABSENT = 0.1
+_SPLITS, _LIKE_A_SPLIT = (2.0, 3.0, 4.0, 5.0, 10.0), 0.01  # for one; and in logs
 _MARKETS = ("equal_weighted", "value_weighted")
 _ADJUSTED = ("nothing", "splits", "splits_and_dividends")
 
@@ -55,7 +58,8 @@ def from_prices(
 
     Parameters
     ----------
-    frame : one row for each day and asset, in any order; days without trading may be absent or have missing values.
+    frame : one row for each day and asset, in any order. A day without trading is a row with `volume` 0; days that are
+        absent, or have no volume, count in no measure of liquidity.
     time, asset : columns or index levels; dates as `read_frame` takes them, without time of day.
     close : price at the close, in currency.
     close_adjusted_for : told with `close`: "nothing" (as traded), "splits" or "splits_and_dividends". Adjustment puts
@@ -114,9 +118,13 @@ def from_prices(
     rows = _Rows.of(columns, roles, basis, scale, int(longest_gap))
     if returns is not None:
         _check_return_units(rows, units)
+    if volume is not None or dollar_volume is not None:
+        _warn_of_absent(rows)
+    _warn_of_basis(rows, priced=returns is None)
     series = None
     if isinstance(market, pd.Series):
         series = _by_day(market, "market", rows.days, scale)
+        _refuse_tiny(series, "market", units)
     elif market is not None:
         series = _market(rows, market)
     if risk_free is not None:
@@ -128,7 +136,9 @@ def from_prices(
     possible = {one.name: one.inputs for one in PRICE_DEFINITIONS}
     names = chosen(characteristics, possible, rows.inputs())
     by_name = {one.name: one for one in PRICE_DEFINITIONS}
-    return _computed(rows, [by_name[name] for name in names], _Ends.of(rows.days, frequency, complete_through))
+    ends = _Ends.of(rows.days, frequency, complete_through)
+    _warn_of_stops(rows, ends)
+    return _computed(rows, [by_name[name] for name in names], ends)
 
 
 @dataclass(frozen=True)
@@ -154,14 +164,14 @@ class _Ends:
                     f"{complete_through!r}."
                 )
             final = said
-        elif np.busday_count(days[-1] + np.timedelta64(1, "D"), end + np.timedelta64(1, "D")):
+        elif _days_left(days, calendar.last_day(end)):
             if final == first:
                 raise DataError(
-                    f"some period must be complete: the frame stops on {days[-1]}, before the last weekday of its "
-                    "only one. If the period ends there, give complete_through."
+                    f"some period must be complete: the frame stops on {days[-1]}, before the last trading day of "
+                    "its only one. If the period ends there, give complete_through."
                 )
             warnings.warn(
-                f"the last period must be complete: the frame stops on {days[-1]}, before the last weekday of "
+                f"the last period must be complete: the frame stops on {days[-1]}, before the last trading day of "
                 f"{show(end, frequency)}, which is left out. If only holidays follow, give "
                 f"complete_through={show(end, frequency)!r}.",
                 DataWarning,
@@ -266,6 +276,69 @@ class _Rows:
         return out
 
 
+def _days_left(days: Days, last: np.datetime64) -> bool:
+    """Whether a day of trading is to come up to `last`: Monday to Friday, and days of the weekend that are traded."""
+    seen = np.bincount((days.astype(np.int64) + _THURSDAY) % 7, minlength=7)
+    traded = (2 * seen > seen.max()) | (np.arange(7) < 5)
+    one = np.timedelta64(1, "D")
+    return bool(np.busday_count(days[-1] + one, last + one, weekmask=traded))
+
+
+def _warn_of_stops(rows: _Rows, ends: _Ends) -> None:
+    """Say so where most assets of the last period have no row on its last day."""
+    first, last = (days[-1] for days in _own_days(rows.days, ends))
+    here = np.unique(rows.asset[(rows.day >= first) & (rows.day < last)])
+    stop = np.setdiff1d(here, rows.asset[rows.day == last - 1])
+    if 2 * stop.size > here.size:
+        warnings.warn(
+            f"most assets of the last period have no row on its last day, {rows.days[last - 1]}: "
+            f"{first_three(rows.labels[stop])}, of {here.size:,}. Usually their files end earlier, and their `ret` and "
+            "characteristics with them: cut the frame at the last day that all have.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_absent(rows: _Rows) -> None:
+    """Name assets that lack many days and have none without trading: their liquidity is that of the days they have."""
+    first = np.r_[True, rows.asset[1:] != rows.asset[:-1]]
+    start = np.flatnonzero(first)
+    count = np.diff(np.r_[start, rows.asset.size])
+    span = rows.day[start + count - 1] - rows.day[start] + 1
+    still = np.add.reduceat(rows.values["dollar_volume" if "dollar_volume" in rows.values else "turnover"] == 0, start)
+    bad = rows.asset[start][(still == 0) & (count < (1 - _MANY_ABSENT) * span)]
+    if bad.size:
+        warnings.warn(
+            f"days are absent, more than {_MANY_ABSENT:.0%} between an asset's first row and its last, and none has "
+            f"volume 0: {first_three(rows.labels[bad])}. Measures of liquidity count the days that are there. If there "
+            "was no trading on the others, give them as rows with volume 0.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_basis(rows: _Rows, priced: bool) -> None:
+    """Name days on which returns, or market equity beside them, move as a split does."""
+    same = np.r_[False, rows.asset[1:] == rows.asset[:-1]]
+    growth = np.log1p(np.where(rows.values["returns"] > -1, rows.values["returns"], np.nan))
+    moves = []
+    if priced:
+        moves.append((growth, "returns from closes", "closes as traded told as adjusted"))
+    if "market_equity" in rows.values:
+        equity = np.log(rows.values["market_equity"])
+        less = equity - np.r_[np.nan, equity[:-1]] - growth
+        moves.append((less, "market equity beside returns", "numbers of shares on another basis than `close`"))
+    for move, what, cause in moves:
+        split = same & (np.abs(np.abs(move)[:, None] - np.log(_SPLITS)) < _LIKE_A_SPLIT).any(axis=1)
+        if split.any():
+            cells = [(rows.days[rows.day[row]], rows.labels[rows.asset[row]]) for row in np.flatnonzero(split)]
+            warnings.warn(
+                f"{what} move as at a split: {first_three(cells)}. Perhaps {cause}: put both on one basis.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+
 def _scale(units: str, needed: bool) -> float:
     if needed:
         told(units, "units", ("decimal", "percent"), "They are those of returns, market and risk_free.", UnitsError)
@@ -339,9 +412,14 @@ def _check_return_units(rows: _Rows, units: str) -> None:
     if not seen.size:
         raise DataError("some row must have a return: all are missing.")
     check_units(returns[:, None], "returns", 252)
-    if units == "percent" and 0 < np.median(seen) < _TINY_RETURN:
+    _refuse_tiny(returns, "returns", units)
+
+
+def _refuse_tiny(returns: np.ndarray, name: str, units: str) -> None:
+    typical = float(np.nanmedian(np.abs(returns)))
+    if units == "percent" and 0 < typical < _TINY_RETURN:
         raise UnitsError(
-            f"returns must be in percent as told: the median |daily return| is {100 * np.median(seen):.2g}%. Usually "
+            f"{name} must be in percent as told: the median |daily return| is {100 * typical:.2g}%. Usually "
             'they are decimal: pass units="decimal".'
         )
 

@@ -22,6 +22,9 @@ from bayesfactor.panel.characteristics.of_prices import PRICE_DEFINITIONS
 pytestmark = pytest.mark.filterwarnings(
     "ignore:returns over gaps:bayesfactor.errors.DataWarning",
     "ignore:the last period must be complete:bayesfactor.errors.DataWarning",
+    "ignore:days are absent:bayesfactor.errors.DataWarning",
+    "ignore:.*move as at a split:bayesfactor.errors.DataWarning",
+    "ignore:most assets of the last period:bayesfactor.errors.DataWarning",
 )
 NAMES = [one.name for one in PRICE_DEFINITIONS]
 COLUMNS = {
@@ -369,7 +372,7 @@ def test_a_history_that_begins_within_a_window_is_none_of_it() -> None:
 def test_an_unfinished_period_is_left_out_unless_it_is_said_to_be_complete() -> None:
     frame = daily(seed=11).query("day <= '2011-04-21'")  # Good Friday is the 22nd
     for frequency, left, kept in (("monthly", "2011-03-31", "2011-04-30"), ("weekly", "2011-04-15", "2011-04-22")):
-        with pytest.warns(DataWarning, match="stops on 2011-04-21, before the last weekday"):
+        with pytest.warns(DataWarning, match="stops on 2011-04-21, before the last trading day"):
             found = table(frame, frequency=frequency)
         assert found.index.get_level_values("date").max() == pd.Timestamp(left)
         said = table(frame, frequency=frequency, complete_through="2011-04-21")
@@ -433,6 +436,55 @@ def test_it_goes_straight_into_read_frame() -> None:
     assert panel.data.characteristics.sel(**cell, characteristic="mom_6_2").item() == before["mom_6_2"]
     assert panel.data.returns.sel(**cell).item() == now["ret"]
     assert panel.data["size"].sel(**cell).item() == before["market_equity"]
+
+
+def test_an_unfinished_period_of_a_market_that_trades_on_weekends_is_left_out() -> None:
+    days = pd.date_range("2023-09-01", "2023-12-29")  # a Friday
+    frame = pd.concat([pd.DataFrame({"day": days, "id": name, "close": 10.0, "shares": 1.0}) for name in "AB"])
+    for frequency, last in (("monthly", "2023-11-30"), ("weekly", "2023-12-22")):
+        with pytest.warns(DataWarning, match="stops on 2023-12-29, before the last trading day"):
+            found = from_prices(frame, **SPLIT, frequency=frequency)
+        assert found["date"].max() == pd.Timestamp(last)
+
+
+def test_files_that_end_before_the_others_are_named() -> None:
+    frame = suspended("2013-01-01")
+    three = pd.concat([frame, frame[frame["id"] == "A"].assign(id="C")])
+    short = three[(three["id"] == "B") | (three["day"] <= "2012-06-20")]
+    with pytest.warns(DataWarning, match=r"no row on its last day, 2012-06-29: A, C \(2 in all\), of 3"):
+        from_prices(short, **SPLIT)
+
+
+def test_absent_days_beside_volume_are_named() -> None:
+    frame = suspended("2013-01-01").assign(volume=5.0)
+    thin = frame[(frame["id"] == "B") | (frame["day"].dt.day_of_week != 2) | (frame["day"] == frame["day"].min())]
+    with pytest.warns(DataWarning, match=r"days are absent, more than 10% .* volume 0: A \(1 in all\)"):
+        from_prices(thin, **SPLIT, volume="volume")
+
+
+def test_splits_in_closes_and_in_shares_are_named() -> None:
+    frame = suspended("2013-01-01")
+    after = (frame["id"] == "A") & (frame["day"] >= "2011-03-10")
+    with pytest.warns(DataWarning, match=r"market equity beside returns move as at a split: \(2011-03-10, A\)"):
+        from_prices(frame.assign(shares=frame["shares"].where(~after, 4e6)), **SPLIT)
+    day = frame["day"] == "2011-03-10"
+    traded = frame.assign(close=frame["close"].mask(day & after, frame["close"].shift()))
+    traded.loc[after, "close"] /= 4
+    with pytest.warns(DataWarning, match=r"returns from closes move as at a split: \(2011-03-10, A\)"):
+        from_prices(traded, **SPLIT)
+
+
+def test_a_market_in_other_units_is_refused() -> None:
+    days = np.sort(FRAME["day"].unique())
+    market = pd.Series(0.01 * np.random.default_rng(1).standard_normal(len(days)), index=days)
+    with pytest.raises(UnitsError, match="market must be in percent as told"):
+        table(FRAME, market=market, units="percent")
+
+
+@pytest.mark.parametrize("changes", [{"time": None}, {"time": ["day"]}, {"close": ["close"]}, {"characteristics": 3}])
+def test_arguments_of_another_kind_are_refused_by_name(changes: dict) -> None:
+    with pytest.raises(DataError, match=f"{next(iter(changes))} must"):
+        table(FRAME, **changes)
 
 
 FRAME = daily(seed=14, n_assets=3, n_days=60)
