@@ -233,6 +233,23 @@ def test_the_spacing_of_reports_must_be_that_which_is_told() -> None:
             table(filings(step=step), PRICES)
 
 
+@pytest.mark.parametrize("item", ["assets", "liabilities", "sales", "net_income", "book_equity"])
+def test_every_item_shows_its_currency(item: str) -> None:
+    frame = FRAME.assign(**{item: FRAME[item] / 1e4})
+    with pytest.raises(UnitsError, match=f"the median of {item} over market equity is"):
+        table(frame, PRICES)
+    few = PRICES[PRICES["asset"] == "G0"].tail(5)
+    frame = FRAME[FRAME["gvkey"] == "G0"].assign(**{item: FRAME[item] / 1e8})
+    with pytest.raises(UnitsError, match=f"the median of {item} over market equity is"):
+        table(frame, few, items={item: item})
+
+
+def test_firms_in_units_of_their_own_are_named() -> None:
+    own = FRAME["assets"].where(~FRAME["gvkey"].isin(["G1", "G4"]), FRAME["assets"] / 1e3)
+    with pytest.warns(DataWarning, match=r"assets over market equity .* for G1, G4 \(2 in all\)"):
+        table(FRAME.assign(assets=own), PRICES)
+
+
 def test_identifiers_that_match_less_than_half_are_named() -> None:
     with pytest.warns(DataWarning, match=r"\(4 in all\), of 6\. Fewer than half match"):
         table(FRAME, PRICES[PRICES["asset"].isin(["G1", "G2"])])
