@@ -64,6 +64,6 @@ class Known:
         """The item against the same fiscal period of the year before, less one."""
         return ratio(self.at(item), self.at(item, 12)) - 1.0
 
-    def surprise(self, item: str, months: int = 0) -> np.ndarray:
-        """Change of a quarter's flow from the same quarter of the year before."""
+    def change(self, item: str, months: int = 0) -> np.ndarray:
+        """The item less that of the same fiscal period of the year before."""
         return self.at(item, months) - self.at(item, months + 12)
