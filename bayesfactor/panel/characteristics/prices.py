@@ -246,7 +246,14 @@ class _Rows:
                 DataWarning,
                 stacklevel=3,
             )
-        values = {"returns": returns, **_levels(given, basis)}
+        with np.errstate(over="ignore"):
+            values = {"returns": returns, **_levels(given, basis)}
+        for name, level in values.items():
+            if np.isinf(level).any():
+                cells = [(days[day[row]], columns.labels[asset[row]]) for row in np.flatnonzero(np.isinf(level))]
+                raise DataError(
+                    f"{name} must be finite: too large at {first_three(cells)}. Usually a wrong unit or code."
+                )
         return cls(columns.labels, days, asset, day, values, broken, longest_gap)
 
     def inputs(self) -> set[str]:

@@ -514,6 +514,7 @@ def spoilt(name: str, value: float) -> pd.DataFrame:
         ({"close": "price"}, FRAME, DataError, "close='price' must be a column"),
         ({}, spoilt("close", -5.0), DataError, r"close must be positive: found otherwise at \("),
         ({}, spoilt("close", np.inf), DataError, r"'close' must be finite: infinite at \("),
+        ({}, spoilt("shares", 1e-310), DataError, r"turnover must be finite: too large at \("),
         ({}, spoilt("volume", -99.0), DataError, "volume must not be negative"),
         ({}, spoilt("shares", 0.0), DataError, "shares must be positive"),
         ({}, pd.concat([FRAME, FRAME.iloc[[4]]]), DuplicateKeyError, r"\(1 in all\)"),
