@@ -34,8 +34,10 @@ _CHOICES = {
 }
 _JULY = 6  # of months counted from January
 _LARGEST_LOG = 40.0  # no market value, in any currency, has a larger logarithm
-_ENOUGH_ASSETS = 30
+_ENOUGH_ASSETS = 20  # of a period, to tell market values from logarithms
+_LARGEST_SHARE = 0.9  # of the market, in one asset
 _LEAST_SPREAD = 4.0  # the largest of many market values is more than this many medians; of their logarithms it is not
+_MOST_PARTS = 1000
 _EXCESS = {"units": "decimal per period, excess"}
 
 Quantiles = int | Sequence[float]
@@ -189,6 +191,8 @@ def factors(
     """
     roles = {"HML": value, "RMW": profitability, "CMA": investment, "UMD": momentum}
     given = {factor: name for factor, name in roles.items() if name is not None}
+    if value is None or not all(isinstance(name, str) for name in (size, *given.values())):
+        raise DataError(f"factors must name characteristics, that of `value` always: found {roles}, size {size!r}.")
     if len({size, *given.values()}) <= len(given):
         raise DataError(f"every factor must have a characteristic of its own, other than {size!r}: found {given}.")
     rule = _Rule("value", size_in, False, breakpoints_on, ties, rebalance, min_assets, max_thin)
@@ -304,7 +308,9 @@ def _market_value(panel: Panel, size_in: str | None) -> np.ndarray:
         )
         logs = np.where(known, size, -np.inf)
         top = logs.max(axis=1, keepdims=True)
-        return np.where(known, np.exp(logs - np.where(np.isfinite(top), top, 0.0)), np.nan)
+        value = np.where(known, np.exp(logs - np.where(np.isfinite(top), top, 0.0)), np.nan)
+        _refuse_levels(panel, value)
+        return value
     if size_in != "level":
         raise UnitsError(
             'value weights must know what `size` holds: size_in="level" (market value, in any unit) or "log" (its '
@@ -319,6 +325,20 @@ def _refuse_sizes(panel: Panel, bad: np.ndarray, must: str, other: str) -> None:
     if bad.any():
         cells = cells_of(bad, [panel.data.indexes["time"], panel.data.indexes["asset"]], panel.frequency)
         raise UnitsError(f'sizes must be {must}: found otherwise at {cells}. Perhaps size_in="{other}" is meant.')
+
+
+def _refuse_levels(panel: Panel, value: np.ndarray) -> None:
+    """Refuse logarithms of which one asset would hold nearly all: market values in billions, taken for them."""
+    many = np.flatnonzero((~np.isnan(value)).sum(axis=1) >= _ENOUGH_ASSETS)
+    share = np.nanmax(value[many], axis=1) / np.nansum(value[many], axis=1) if many.size else np.empty(0)
+    alone = share > _LARGEST_SHARE
+    if 2 * alone.sum() > many.size:
+        t = int(np.argmax(alone))
+        raise UnitsError(
+            f"sizes must be logarithms: in {show(panel.times[many[t]], panel.frequency)} one asset would hold "
+            f"{share[t]:.1%} of the market ({alone.sum():,} periods alike). Usually `size` is market value: say "
+            'size_in="level".'
+        )
 
 
 def _refuse_logarithms(panel: Panel, size: np.ndarray) -> None:
@@ -505,7 +525,10 @@ def _check(panel: Panel, rule: _Rule) -> None:
         raise DataError("value weights must know `size`: the panel has none. Name its column: read_frame(size=...).")
     if isinstance(rule.min_assets, bool) or not isinstance(rule.min_assets, int | np.integer) or rule.min_assets < 1:
         raise DataError(f"min_assets must be a whole number from 1 up: found {rule.min_assets!r}.")
-    if not 0 <= rule.max_thin <= 1:
+    if not isinstance(rule.conditional, bool | np.bool_):
+        raise DataError(f"conditional must be True or False: found {rule.conditional!r}.")
+    number = isinstance(rule.max_thin, int | float | np.number) and not isinstance(rule.max_thin, bool)
+    if not number or not 0 <= rule.max_thin <= 1:
         raise DataError(f"max_thin must be a share of the periods, from 0 to 1: found {rule.max_thin!r}.")
 
 
@@ -515,8 +538,8 @@ def _asked(
     """Characteristics, and the probabilities of their breakpoints."""
     if isinstance(by, str):
         return (by,), (_parts(quantiles),)
-    names = tuple(by)
-    if len(names) not in (1, 2) or len(set(names)) < len(names):
+    names = tuple(by) if isinstance(by, Sequence | np.ndarray) else ()
+    if not all(isinstance(name, str) for name in names) or len(names) not in (1, 2) or len(set(names)) < len(names):
         raise DataError(f"a sort must be by one characteristic, or by two different ones: found {by!r}.")
     if not isinstance(quantiles, Sequence | np.ndarray) or len(quantiles) != len(names):
         raise DataError(
@@ -527,14 +550,14 @@ def _asked(
 
 def _parts(quantiles: object) -> Probabilities:
     """Probabilities as exact fractions: 0.3 is 3/10, as it is written."""
-    if isinstance(quantiles, int | np.integer) and not isinstance(quantiles, bool) and quantiles > 1:
+    if isinstance(quantiles, int | np.integer) and not isinstance(quantiles, bool) and 1 < quantiles <= _MOST_PARTS:
         return tuple(Fraction(k, int(quantiles)) for k in range(1, int(quantiles)))
     given = list(quantiles) if isinstance(quantiles, Sequence | np.ndarray) else []
     if given and all(isinstance(one, float) and 0 < one < 1 for one in given) and given == sorted(set(given)):
         return tuple(Fraction(repr(float(one))) for one in given)
     raise DataError(
-        "quantiles must be a number of portfolios from 2 up, or rising probabilities between 0 and 1, such as "
-        f"(0.3, 0.7): found {quantiles!r}."
+        f"quantiles must be a number of portfolios from 2 to {_MOST_PARTS:,}, or rising probabilities between 0 and 1, "
+        f"such as (0.3, 0.7): found {quantiles!r}."
     )
 
 

@@ -52,8 +52,17 @@ class Block:
 
     def last(self, values: np.ndarray) -> np.ndarray:
         """Value of the last day that is `ok`; without any, whatever there is (too few days: it is masked)."""
-        latest = self.ok.shape[1] - 1 - self.ok[:, ::-1].argmax(axis=1)
-        return values[np.arange(len(values)), latest]
+        return values[np.arange(len(values)), self._latest]
+
+    @cached_property
+    def _latest(self) -> np.ndarray:
+        return self.ok.shape[1] - 1 - self.ok[:, ::-1].argmax(axis=1)
+
+    def grown(self, values: np.ndarray) -> np.ndarray:
+        """The last value, compounded to the window's end by the returns of the days after it."""
+        returns = self.values["returns"]
+        later = (np.arange(returns.shape[1]) > self._latest[:, None]) & ~np.isnan(returns)
+        return self.last(values) * np.where(later, 1.0 + returns, 1.0).prod(axis=1)
 
 
 def share_of_high(block: Block) -> np.ndarray:
@@ -96,9 +105,12 @@ def illiquidity(block: Block) -> np.ndarray:
 
 
 def net_issuance(now: Block, then: Block, year: Block) -> np.ndarray:
-    """Log growth of market equity that returns do not explain: shares issued, splits left out."""
-    grown = now.last(now.values["market_equity"]) / then.last(then.values["market_equity"])
-    return log(grown) - log(1.0 + year.compounded())
+    """Log growth of market equity that returns do not explain: shares issued, splits left out.
+
+    Where a month ends without market equity, its last one is carried to the end by returns, which the year holds too.
+    """
+    growth = now.grown(now.values["market_equity"]) / then.grown(then.values["market_equity"])
+    return log(growth) - log(1.0 + year.compounded())
 
 
 def zero_trading_days(block: Block) -> np.ndarray:

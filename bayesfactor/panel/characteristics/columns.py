@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,6 +23,9 @@ class Columns:
     def __init__(self, frame: pd.DataFrame, time: str, asset: str, others: dict[str, str | None]) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"rows must come in a DataFrame: found {type(frame).__name__}.")
+        for role, name in {"time": time, "asset": asset, **others}.items():
+            if not isinstance(name, Hashable) or (name is None and role in ("time", "asset", "available")):
+                raise DataError(f"{role} must name a column: found {name!r}.")
         levels = [name for name in frame.index.names if name in {time, asset, *others.values()} - {None}]
         both = [name for name in levels if name in frame.columns]
         if both:
@@ -95,9 +99,11 @@ def chosen(wanted: Any, possible: dict[str, tuple[str, ...]], given: set[str]) -
         if not names:
             raise DataError(f"some characteristic must be computable: found inputs {sorted(given)} only.")
         return names
+    if not isinstance(wanted, Iterable):
+        raise DataError(f"characteristics must be a list of names: found {wanted!r}.")
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
-        if name not in possible:
+        if not isinstance(name, str) or name not in possible:
             near = get_close_matches(str(name), possible, 3, 0.4)
             hint = f" Near: {', '.join(near)}." if near else ""
             raise DataError(f"characteristics must be names of DEFINITIONS: found {name!r}.{hint}")

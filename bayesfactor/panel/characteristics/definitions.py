@@ -51,6 +51,7 @@ class Definition:
 class PriceDefinition(Definition):
     """From daily rows: `compute` takes one block of days for each window and gives one number for each asset.
 
+    `parts` are the inputs and the fewest days of each window, where they are not `inputs` and `least` in all of them.
     `unbroken` windows hold no day whose return is unknown though the asset traded: its first day, or the first after
     a gap that is too long. A return over the whole window is not known then.
     """
@@ -58,6 +59,13 @@ class PriceDefinition(Definition):
     windows: tuple[Window, ...]
     compute: Callable[..., np.ndarray]
     unbroken: bool = False
+    parts: tuple[tuple[tuple[str, ...], int], ...] = ()
+
+    @property
+    def needs(self) -> tuple[tuple[Window, tuple[str, ...], int], ...]:
+        """Each window with its inputs and the fewest days that must have all of them."""
+        parts = self.parts or ((self.inputs, self.least),) * len(self.windows)
+        return tuple((window, *part) for window, part in zip(self.windows, parts, strict=True))
 
     @property
     def window(self) -> str:

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from bayesfactor.errors import DataError, DataWarning
+from bayesfactor.errors import AlignmentError, DataError, DataWarning, first_three
 from bayesfactor.panel.characteristics.columns import keyed_once
 
 _KEYS = ["date", "asset"]
@@ -31,6 +31,8 @@ def combine(prices: pd.DataFrame, *others: pd.DataFrame) -> pd.DataFrame:
     ------
     DataError
         When two frames have a column of one name.
+    AlignmentError
+        When no row of an other has the (date, asset) of one in `prices`.
     DuplicateKeyError
         When a frame has two rows for one (date, asset).
     """
@@ -39,15 +41,19 @@ def combine(prices: pd.DataFrame, *others: pd.DataFrame) -> pd.DataFrame:
         added = _keyed(other)
         shared = whole.columns.intersection(added.columns)
         if len(shared):
-            raise DataError(f"frames must not share columns: both have {', '.join(shared)}. Drop or rename one.")
+            raise DataError(
+                f"frames must not share columns: both have {', '.join(map(str, shared))}. Drop or rename one."
+            )
         absent = ~added.index.isin(whole.index)
+        if absent.all():
+            raise AlignmentError(
+                "frames must have rows of one (date, asset): none match; prices have "
+                f"{_first(whole.index)}, the other {_first(added.index)}. Usually dates of another kind (the last "
+                "trading day for the last day of the month), or another kind of identifier."
+            )
         if absent.any():
-            lost = [(date.date(), asset) for date, asset in added.index[absent][:3]]
             warnings.warn(
-                f"rows without prices are left out: {', '.join(f'({d}, {a})' for d, a in lost)} "
-                f"({absent.sum():,} in all).",
-                DataWarning,
-                stacklevel=2,
+                f"rows without prices are left out: {_first(added.index[absent])}.", DataWarning, stacklevel=2
             )
         whole = whole.join(added, how="left")
     return whole.sort_index().reset_index()
@@ -73,17 +79,23 @@ def most_liquid(frame: pd.DataFrame, n: int, *, by: str = "dolvol_12m") -> pd.Da
     Raises
     ------
     DataError
-        When `by` is no column, or `n` is not a positive whole number.
+        When `by` is no column of numbers, or `n` is not a positive whole number.
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n must be a number of assets, 1 or more: found {n!r}.")
     table = _keyed(frame).sort_index().reset_index()
-    if by not in table.columns or by in _NOT_BLANKED:
+    if not isinstance(by, str) or by not in table.columns or by in _NOT_BLANKED:
         raise DataError(f"by must be a characteristic of the frame: found {by!r}, which is none of its columns.")
+    if not pd.api.types.is_numeric_dtype(table[by]) or pd.api.types.is_bool_dtype(table[by]):
+        raise DataError(f"by must be a column of numbers, which can be ranked: {by!r} is {table[by].dtype}.")
     position = table[by].groupby(table["date"]).rank(method="first", ascending=False)
     rest = [name for name in table.columns if name not in _NOT_BLANKED]
     table[rest] = table[rest].where(position <= n)
     return table
+
+
+def _first(index: pd.Index) -> str:
+    return first_three((date.date(), asset) for date, asset in index)
 
 
 def _keyed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -40,7 +40,8 @@ class Known:
 
     def _row(self, months: int) -> np.ndarray:
         column = self.latest - months
-        return np.where((self.latest >= 0) & (column >= 0), self.table[self.firm, column], -1)
+        known = (self.latest >= 0) & (column >= 0)
+        return np.where(known, self.table[self.firm, np.where(known, column, 0)], -1)
 
     def _of(self, item: str, row: np.ndarray) -> np.ndarray:
         return np.where(row >= 0, self.values[item][row], np.nan)
@@ -63,6 +64,6 @@ class Known:
         """The item against the same fiscal period of the year before, less one."""
         return ratio(self.at(item), self.at(item, 12)) - 1.0
 
-    def surprise(self, item: str, months: int = 0) -> np.ndarray:
-        """Change of a quarter's flow from the same quarter of the year before."""
+    def change(self, item: str, months: int = 0) -> np.ndarray:
+        """The item less that of the same fiscal period of the year before."""
         return self.at(item, months) - self.at(item, months + 12)

@@ -46,7 +46,7 @@ PRICE_DEFINITIONS = (
     _compounded("season_12", Window(12, 11), 15, "Heston, Sadka (2008)", ": of the coming month, a year before"),
     PriceDefinition(
         name="season_60",
-        formula="mean of the returns of the coming calendar month in the five years before",
+        formula="mean of the returns of the coming calendar month in the five years before, all of which must be known",
         inputs=("returns",),
         windows=tuple(Window(months, months - 1) for months in (12, 24, 36, 48, 60)),
         least=15,
@@ -68,12 +68,13 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="issue_12m",
-        formula="log growth of market equity over twelve months, less that of compounded returns",
+        formula="log growth of market equity over twelve months, less that of compounded returns (of 200 days or more)",
         inputs=("returns", "market_equity"),
         windows=(MONTH, Window(13, 12), YEAR),
         least=15,
+        parts=((("returns", "market_equity"), 15), (("returns", "market_equity"), 15), (("returns",), 200)),
         units="log, over the year",
-        source="Daniel, Titman (2006); over a year as Pontiff, Woodgate (2008)",
+        source="Daniel, Titman (2006); over a year as Pontiff, Woodgate (2008); closes without dividends leave them in",
         compute=net_issuance,
         unbroken=True,
     ),
@@ -84,7 +85,7 @@ PRICE_DEFINITIONS = (
         windows=(YEAR,),
         least=200,
         units="ratio, at most 1",
-        source="George, Hwang (2004)",
+        source="George, Hwang (2004), of an index with dividends",
         compute=share_of_high,
         unbroken=True,
     ),
@@ -180,7 +181,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zero_1m",
-        formula="share of days with a return of exactly zero",
+        formula="share of the days there are with a return of exactly zero",
         inputs=("returns",),
         windows=(MONTH,),
         least=15,
@@ -190,7 +191,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zero_12m",
-        formula="share of days with a return of exactly zero",
+        formula="share of the days there are with a return of exactly zero",
         inputs=("returns",),
         windows=(YEAR,),
         least=200,
@@ -220,7 +221,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="dolvol_1m",
-        formula="log of the mean daily dollar volume, days without trading included",
+        formula="log of the mean daily dollar volume, days with volume 0 included",
         inputs=("dollar_volume",),
         windows=(MONTH,),
         least=15,
@@ -230,7 +231,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="dolvol_12m",
-        formula="log of the mean daily dollar volume, days without trading included",
+        formula="log of the mean daily dollar volume, days with volume 0 included",
         inputs=("dollar_volume",),
         windows=(YEAR,),
         least=200,
@@ -280,7 +281,7 @@ PRICE_DEFINITIONS = (
     ),
     PriceDefinition(
         name="zerotrade_1m",
-        formula="(days without trading + 1 / (480,000 x summed turnover)) x 21 / days",
+        formula="(days with volume 0 + 1 / (480,000 x summed turnover)) x 21 / days",
         inputs=("turnover",),
         windows=(MONTH,),
         least=15,

@@ -26,7 +26,7 @@ REPORT_ITEMS = {
     "net_income": "income before extraordinary items over the period",
     "operating_cash_flow": "cash flow from operations over the period",
     "operating_income": "income after operating costs, before interest and taxes, over the period",
-    "ppe": "property, plant and equipment, at the end",
+    "ppe": "property, plant and equipment, net of depreciation, at the end",
     "repurchases": "purchases of common stock over the period, positive",
     "research": "research and development expense over the period",
     "sales": "revenue over the period",
@@ -74,19 +74,19 @@ def _increases(k: Known) -> np.ndarray:
     """Quarters in a row, up to eight and back from the newest, with more income than a year before."""
     run, going = np.zeros(k.latest.size), np.ones(k.latest.size, bool)
     for quarter in range(MOST_SURPRISES):
-        going &= k.surprise("net_income", 3 * quarter) > 0
+        going &= k.change("net_income", 3 * quarter) > 0
         run += going
-    return np.where(np.isnan(k.surprise("net_income")), np.nan, run)
+    return np.where(np.isnan(k.change("net_income")), np.nan, run)
 
 
 def _standardised(k: Known, item: str) -> np.ndarray:
     """A surprise over the standard deviation of the eight before it, of which six must be known."""
-    past = np.stack([k.surprise(item, 3 * quarter) for quarter in range(1, MOST_SURPRISES + 1)])
+    past = np.stack([k.change(item, 3 * quarter) for quarter in range(1, MOST_SURPRISES + 1)])
     known = ~np.isnan(past)
     count = known.sum(axis=0)
     mean = ratio(np.where(known, past, 0.0).sum(axis=0), count)
     variance = ratio((np.where(known, past - mean, 0.0) ** 2).sum(axis=0), count - 1)
-    return np.where(count >= FEWEST_SURPRISES, ratio(k.surprise(item), np.sqrt(variance)), np.nan)
+    return np.where(count >= FEWEST_SURPRISES, ratio(k.change(item), np.sqrt(variance)), np.nan)
 
 
 def _operating_assets(k: Known, months: int = 0) -> np.ndarray:
@@ -232,7 +232,7 @@ REPORT_DEFINITIONS = (
         "sales / assets, less the same a year before",
         "sales assets",
         _TWO_YEARS,
-        "Soliman (2008)",
+        "Soliman (2008), of total assets, not average net operating assets",
         lambda k: ratio(k.year("sales"), k.at("assets")) - ratio(k.year("sales", 12), k.at("assets", 12)),
     ),
     # Surprises
@@ -241,7 +241,7 @@ REPORT_DEFINITIONS = (
         "change of quarterly net income in a year / its standard deviation over the eight quarters before",
         "net_income",
         "up to 13 quarters",
-        "Foster, Olsen, Shevlin (1984), of income in place of income per share",
+        "Foster, Olsen, Shevlin (1984), without drift as Hou, Xue, Zhang (2015); income, not per share",
         lambda k: _standardised(k, "net_income"),
         least=5 + FEWEST_SURPRISES,
         units="standard deviations",
@@ -252,7 +252,7 @@ REPORT_DEFINITIONS = (
         "change of quarterly sales in a year / its standard deviation over the eight quarters before",
         "sales",
         "up to 13 quarters",
-        "Jegadeesh, Livnat (2006), of sales in place of sales per share",
+        "Jegadeesh, Livnat (2006), without drift; sales, not per share",
         lambda k: _standardised(k, "sales"),
         least=5 + FEWEST_SURPRISES,
         units="standard deviations",
@@ -260,7 +260,7 @@ REPORT_DEFINITIONS = (
     ),
     _of(
         "nincr",
-        "quarters in a row with more net income than a year before, at most eight",
+        "quarters in a row with more net income than a year before, at most eight; an unknown one ends the run",
         "net_income",
         "up to 12 quarters",
         "Barth, Elliott, Finn (1999)",
@@ -275,7 +275,7 @@ REPORT_DEFINITIONS = (
         "taxes assets",
         _YEAR_AGO,
         "Thomas, Zhang (2011)",
-        lambda k: _year_before(k, k.surprise("taxes")),
+        lambda k: _year_before(k, k.change("taxes")),
     ),
     # Investment and growth
     _of(
@@ -299,7 +299,7 @@ REPORT_DEFINITIONS = (
         "employees / employees a year before, less one",
         "employees",
         _YEAR_AGO,
-        "Belo, Lin, Bazdresch (2014)",
+        "Belo, Lin, Bazdresch (2014), who divide by the average of both",
         lambda k: k.growth("employees"),
     ),
     _of(
@@ -316,7 +316,7 @@ REPORT_DEFINITIONS = (
         "ppe inventory assets",
         _YEAR_AGO,
         "Lyandres, Sun, Zhang (2008)",
-        lambda k: _year_before(k, k.surprise("ppe") + k.surprise("inventory")),
+        lambda k: _year_before(k, k.change("ppe") + k.change("inventory")),
     ),
     _of(
         "ik",
@@ -348,7 +348,7 @@ REPORT_DEFINITIONS = (
         "debt assets",
         _YEAR_AGO,
         "Richardson, Sloan, Soliman, Tuna (2005)",
-        lambda k: _year_before(k, k.surprise("debt")),
+        lambda k: _year_before(k, k.change("debt")),
     ),
     # Accruals
     _of(
@@ -356,7 +356,7 @@ REPORT_DEFINITIONS = (
         "(net income - operating cash flow) / assets a year before",
         "net_income operating_cash_flow assets",
         _YEAR_AND_BEFORE,
-        "Sloan (1996); from cash flows as Hribar, Collins (2002)",
+        "Sloan (1996), by assets a year before, not average; from cash flows as Hribar, Collins (2002)",
         lambda k: _year_before(k, k.year("net_income") - k.year("operating_cash_flow")),
     ),
     _of(
@@ -405,7 +405,7 @@ REPORT_DEFINITIONS = (
         "operating cash flow / liabilities",
         "operating_cash_flow liabilities",
         _YEAR,
-        "Ou, Penman (1989)",
+        "Ou, Penman (1989), of cash flow over liabilities at the end, not average",
         lambda k: ratio(k.year("operating_cash_flow"), k.at("liabilities")),
     ),
     _of(

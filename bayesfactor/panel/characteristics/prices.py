@@ -22,6 +22,9 @@ CELLS_AT_ONCE = 2_000_000  # asset-days in memory as a grid, for each of at most
 _LONGEST_MEDIAN_GAP = 4  # days from one row of an asset to the next: more is not daily
 _TINY_RETURN = 0.0003  # median |daily return|, decimal
 _LARGE_RISKLESS = 0.001  # decimal per day, or 25% a year
+_THURSDAY = 3  # 1970-01-01, from Monday
+_MANY_ABSENT = 0.1
+_SPLITS, _LIKE_A_SPLIT = (2.0, 3.0, 4.0, 5.0, 10.0), 0.01  # for one; and in logs
 _MARKETS = ("equal_weighted", "value_weighted")
 _ADJUSTED = ("nothing", "splits", "splits_and_dividends")
 
@@ -55,7 +58,8 @@ def from_prices(
 
     Parameters
     ----------
-    frame : one row for each day and asset, in any order; days without trading may be absent or have missing values.
+    frame : one row for each day and asset, in any order. A day without trading is a row with `volume` 0; days that are
+        absent, or have no volume, count in no measure of liquidity.
     time, asset : columns or index levels; dates as `read_frame` takes them, without time of day.
     close : price at the close, in currency.
     close_adjusted_for : told with `close`: "nothing" (as traded), "splits" or "splits_and_dividends". Adjustment puts
@@ -75,16 +79,18 @@ def from_prices(
     frequency : "monthly" or "weekly": of the rows that come out. Windows count back from their ends.
     characteristics : names; where not given, all whose inputs are there.
     longest_gap : trading days (dates that any asset of the frame has) from one price to the next. A return over more
-        is unknown, and so is every compounded return of a window with one.
+        is unknown, and so is every compounded return of a window with one; one that is given in `returns` is kept,
+        with a warning. An asset whose last price is older than that at a period's end has no characteristics there.
     complete_through : a date in the last period that is complete, where the frame stops before the period's last
         weekday. Otherwise such a period is left out, with a warning.
 
     Returns
     -------
     DataFrame sorted by `date` (calendar month end, or Friday) and `asset` (text), one row for each period in which the
-    asset has a price: `ret`, the total return over the period (decimal, raw; missing in the period of the first row);
-    the last `market_equity` of the month before the end, where it is known; the characteristics. For
-    `read_frame(..., returns_over="row", lag=1)`.
+    asset has a price, or whose end is at most `longest_gap` trading days after its last one: `ret`, the total return
+    over the period (decimal, raw; missing in the period of the first row and where there is no price); the last
+    `market_equity` of the month before the end, or of `longest_gap` days where that is longer; the characteristics.
+    Where the last price is older, `ret` alone. For `read_frame(..., returns_over="row", lag=1)`.
 
     Raises
     ------
@@ -112,9 +118,13 @@ def from_prices(
     rows = _Rows.of(columns, roles, basis, scale, int(longest_gap))
     if returns is not None:
         _check_return_units(rows, units)
+    if volume is not None or dollar_volume is not None:
+        _warn_of_absent(rows)
+    _warn_of_basis(rows, priced=returns is None)
     series = None
     if isinstance(market, pd.Series):
         series = _by_day(market, "market", rows.days, scale)
+        _refuse_tiny(series, "market", units)
     elif market is not None:
         series = _market(rows, market)
     if risk_free is not None:
@@ -126,7 +136,9 @@ def from_prices(
     possible = {one.name: one.inputs for one in PRICE_DEFINITIONS}
     names = chosen(characteristics, possible, rows.inputs())
     by_name = {one.name: one for one in PRICE_DEFINITIONS}
-    return _computed(rows, [by_name[name] for name in names], _Ends.of(rows.days, frequency, complete_through))
+    ends = _Ends.of(rows.days, frequency, complete_through)
+    _warn_of_stops(rows, ends)
+    return _computed(rows, [by_name[name] for name in names], ends)
 
 
 @dataclass(frozen=True)
@@ -152,14 +164,14 @@ class _Ends:
                     f"{complete_through!r}."
                 )
             final = said
-        elif np.busday_count(days[-1] + np.timedelta64(1, "D"), end + np.timedelta64(1, "D")):
+        elif _days_left(days, calendar.last_day(end)):
             if final == first:
                 raise DataError(
-                    f"some period must be complete: the frame stops on {days[-1]}, before the last weekday of its "
-                    "only one. If the period ends there, give complete_through."
+                    f"some period must be complete: the frame stops on {days[-1]}, before the last trading day of "
+                    "its only one. If the period ends there, give complete_through."
                 )
             warnings.warn(
-                f"the last period must be complete: the frame stops on {days[-1]}, before the last weekday of "
+                f"the last period must be complete: the frame stops on {days[-1]}, before the last trading day of "
                 f"{show(end, frequency)}, which is left out. If only holidays follow, give "
                 f"complete_through={show(end, frequency)!r}.",
                 DataWarning,
@@ -202,6 +214,7 @@ class _Rows:
     day: np.ndarray
     values: dict[str, np.ndarray]
     broken: np.ndarray  # the asset's first row, or its return is unknown though it has a price
+    longest_gap: int
     market: np.ndarray | None = None
     riskless: np.ndarray | None = None
 
@@ -226,14 +239,22 @@ class _Rows:
         found = gaps & ~first
         if found.any():
             cells = [(days[day[row]], columns.labels[asset[row]]) for row in np.flatnonzero(found)]
+            what = "kept as given, over the whole gap" if roles["returns"] is not None else "unknown"
             warnings.warn(
-                f"returns over gaps of more than {longest_gap} trading days are unknown: {first_three(cells)}. Longer "
+                f"returns over gaps of more than {longest_gap} trading days are {what}: {first_three(cells)}. Longer "
                 "suspensions are bridged with a greater longest_gap.",
                 DataWarning,
                 stacklevel=3,
             )
-        values = {"returns": returns, **_levels(given, basis)}
-        return cls(columns.labels, days, asset, day, values, broken)
+        with np.errstate(over="ignore"):
+            values = {"returns": returns, **_levels(given, basis)}
+        for name, level in values.items():
+            if np.isinf(level).any():
+                cells = [(days[day[row]], columns.labels[asset[row]]) for row in np.flatnonzero(np.isinf(level))]
+                raise DataError(
+                    f"{name} must be finite: too large at {first_three(cells)}. Usually a wrong unit or code."
+                )
+        return cls(columns.labels, days, asset, day, values, broken, longest_gap)
 
     def inputs(self) -> set[str]:
         """Names that definitions may ask for."""
@@ -260,6 +281,69 @@ class _Rows:
         out = np.full((len(self.labels), len(self.days)), fill)
         out[self.asset, self.day] = values
         return out
+
+
+def _days_left(days: Days, last: np.datetime64) -> bool:
+    """Whether a day of trading is to come up to `last`: Monday to Friday, and days of the weekend that are traded."""
+    seen = np.bincount((days.astype(np.int64) + _THURSDAY) % 7, minlength=7)
+    traded = (2 * seen > seen.max()) | (np.arange(7) < 5)
+    one = np.timedelta64(1, "D")
+    return bool(np.busday_count(days[-1] + one, last + one, weekmask=traded))
+
+
+def _warn_of_stops(rows: _Rows, ends: _Ends) -> None:
+    """Say so where most assets of the last period have no row on its last day."""
+    first, last = (days[-1] for days in _own_days(rows.days, ends))
+    here = np.unique(rows.asset[(rows.day >= first) & (rows.day < last)])
+    stop = np.setdiff1d(here, rows.asset[rows.day == last - 1])
+    if 2 * stop.size > here.size:
+        warnings.warn(
+            f"most assets of the last period have no row on its last day, {rows.days[last - 1]}: "
+            f"{first_three(rows.labels[stop])}, of {here.size:,}. Usually their files end earlier, and their `ret` and "
+            "characteristics with them: cut the frame at the last day that all have.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_absent(rows: _Rows) -> None:
+    """Name assets that lack many days and have none without trading: their liquidity is that of the days they have."""
+    first = np.r_[True, rows.asset[1:] != rows.asset[:-1]]
+    start = np.flatnonzero(first)
+    count = np.diff(np.r_[start, rows.asset.size])
+    span = rows.day[start + count - 1] - rows.day[start] + 1
+    still = np.add.reduceat(rows.values["dollar_volume" if "dollar_volume" in rows.values else "turnover"] == 0, start)
+    bad = rows.asset[start][(still == 0) & (count < (1 - _MANY_ABSENT) * span)]
+    if bad.size:
+        warnings.warn(
+            f"days are absent, more than {_MANY_ABSENT:.0%} between an asset's first row and its last, and none has "
+            f"volume 0: {first_three(rows.labels[bad])}. Measures of liquidity count the days that are there. If there "
+            "was no trading on the others, give them as rows with volume 0.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_basis(rows: _Rows, priced: bool) -> None:
+    """Name days on which returns, or market equity beside them, move as a split does."""
+    same = np.r_[False, rows.asset[1:] == rows.asset[:-1]]
+    growth = np.log1p(np.where(rows.values["returns"] > -1, rows.values["returns"], np.nan))
+    moves = []
+    if priced:
+        moves.append((growth, "returns from closes", "closes as traded told as adjusted"))
+    if "market_equity" in rows.values:
+        equity = np.log(rows.values["market_equity"])
+        less = equity - np.r_[np.nan, equity[:-1]] - growth
+        moves.append((less, "market equity beside returns", "numbers of shares on another basis than `close`"))
+    for move, what, cause in moves:
+        split = same & (np.abs(np.abs(move)[:, None] - np.log(_SPLITS)) < _LIKE_A_SPLIT).any(axis=1)
+        if split.any():
+            cells = [(rows.days[rows.day[row]], rows.labels[rows.asset[row]]) for row in np.flatnonzero(split)]
+            warnings.warn(
+                f"{what} move as at a split: {first_three(cells)}. Perhaps {cause}: put both on one basis.",
+                DataWarning,
+                stacklevel=3,
+            )
 
 
 def _scale(units: str, needed: bool) -> float:
@@ -335,9 +419,14 @@ def _check_return_units(rows: _Rows, units: str) -> None:
     if not seen.size:
         raise DataError("some row must have a return: all are missing.")
     check_units(returns[:, None], "returns", 252)
-    if units == "percent" and 0 < np.median(seen) < _TINY_RETURN:
+    _refuse_tiny(returns, "returns", units)
+
+
+def _refuse_tiny(returns: np.ndarray, name: str, units: str) -> None:
+    typical = float(np.nanmedian(np.abs(returns)))
+    if units == "percent" and 0 < typical < _TINY_RETURN:
         raise UnitsError(
-            f"returns must be in percent as told: the median |daily return| is {100 * np.median(seen):.2g}%. Usually "
+            f"{name} must be in percent as told: the median |daily return| is {100 * typical:.2g}%. Usually "
             'they are decimal: pass units="decimal".'
         )
 
@@ -350,23 +439,18 @@ def _returns(
     scale: float,
     longest_gap: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Daily returns of rows that have a price, and which of them would be over too long a gap."""
+    """Daily returns of rows that have a price, and which of them are over too long a gap: unknown unless given."""
     follows = np.r_[False, asset[1:] == asset[:-1]]
     role = _source(roles)
     if role == "returns":
         returns = scale * given[role]
-        before = np.r_[0, day[:-1]]
-    else:
-        valid = ~np.isnan(given[role])
-        row = np.maximum.accumulate(np.where(valid, np.arange(valid.size), 0))
-        previous = np.r_[0, row[:-1]]  # the latest row with a price before this one
-        follows = follows & valid[previous] & (asset[previous] == asset)
-        returns = given[role] / given[role][previous] - 1.0
-        before = day[previous]
-    gaps = follows & (day - before > longest_gap)
-    if role == "returns":
-        return np.where(gaps, np.nan, returns), gaps
-    return np.where(follows & ~gaps, returns, np.nan), gaps
+        return returns, follows & (day - np.r_[0, day[:-1]] > longest_gap) & ~np.isnan(returns)
+    valid = ~np.isnan(given[role])
+    row = np.maximum.accumulate(np.where(valid, np.arange(valid.size), 0))
+    previous = np.r_[0, row[:-1]]  # the latest row with a price before this one
+    follows = follows & valid[previous] & (asset[previous] == asset)
+    gaps = follows & (day - day[previous] > longest_gap)
+    return np.where(follows & ~gaps, given[role] / given[role][previous] - 1.0, np.nan), gaps
 
 
 def _levels(given: dict[str, np.ndarray], basis: str | None) -> dict[str, np.ndarray]:
@@ -453,7 +537,11 @@ def _check_riskless_units(riskless: np.ndarray, units: str) -> None:
 
 
 def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> pd.DataFrame:
-    """One row for each period and asset that has a price in it."""
+    """One row for each period and asset that has a price in it, or a recent one before its end.
+
+    What is known at the end decides, and not whether trading resumes: an asset whose last price is older than
+    `longest_gap` trading days has no characteristics.
+    """
     own = [slice(a, b) for a, b in zip(*_own_days(rows.days, ends), strict=True)]
     windows = {window for one in definitions for window in one.windows}
     slices = {window: ends.slices(rows.days, window) for window in windows}
@@ -469,7 +557,9 @@ def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> p
         priced = part.grid(np.ones(part.asset.size, bool), False)
         broken = part.grid(part.broken, False)
         for t, days in enumerate(own):
-            here = np.flatnonzero(priced[:, days].any(axis=1))
+            lately = slice(max(0, days.stop - 1 - rows.longest_gap), days.stop)
+            recent = priced[:, lately].any(axis=1)
+            here = np.flatnonzero(recent | priced[:, days].any(axis=1))
             if not here.size:
                 continue
             table: dict[str, Any] = {"date": ends.labels[t], "asset": rows.labels[where][here]}
@@ -477,12 +567,15 @@ def _computed(rows: _Rows, definitions: list[PriceDefinition], ends: _Ends) -> p
             unknown = broken[:, days].any(axis=1) | (period.count == 0)
             table["ret"] = np.where(unknown, np.nan, period.compounded())[here]
             if "market_equity" in grids:
-                block = _block(grids, present, ("market_equity",), month[t])
+                block = _block(
+                    grids, present, ("market_equity",), slice(min(month[t].start, lately.start), month[t].stop)
+                )
                 last = block.last(block.values["market_equity"])
-                table["market_equity"] = np.where(block.count > 0, last, np.nan)[here]
+                table["market_equity"] = np.where(recent & (block.count > 0), last, np.nan)[here]
             for one in definitions:
-                blocks = [_block(grids, present, one.inputs, slices[window][t]) for window in one.windows]
-                kept = np.all([block.count >= one.least for block in blocks], axis=0)
+                blocks = [_block(grids, present, inputs, slices[window][t]) for window, inputs, _ in one.needs]
+                enough = [block.count >= least for block, (*_, least) in zip(blocks, one.needs, strict=True)]
+                kept = recent & np.all(enough, axis=0)
                 if one.unbroken:
                     kept &= ~np.any([broken[:, slices[window][t]].any(axis=1) for window in one.windows], axis=0)
                 value = np.full(len(part.labels), np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -25,8 +25,18 @@ from bayesfactor.panel.periods import Days
 from bayesfactor.panel.reading import publication_dates
 
 _LATE_DAYS = np.timedelta64(7, "D")  # a fiscal period that ends on a month's first seven days is the month's before
-_COMPARED_WITH_PRICE = ("book_equity", "assets", "liabilities")
-_MOST, _FEWEST_COMPARED = 100.0, 20
+# typical values over market equity that only other currency units explain are outside of these
+_PLAUSIBLE = {
+    "assets": (0.03, 200.0),
+    "book_equity": (0.01, 50.0),
+    "liabilities": (0.02, 80.0),
+    "sales": (0.02, 40.0),
+    "net_income": (5e-4, 3.0),
+}
+_YEARLY = ("sales", "net_income")
+_OWN_UNITS = 300.0  # a firm's ratio against that of the others
+_LONGEST_QUARTER, _SHORTEST_YEAR = 4, 9  # months from one fiscal period of an asset to the next (median)
+_FEWEST_COMPARED, _WIDER = 20, 100.0  # with fewer rows the bounds are wider
 
 
 def from_reports(
@@ -93,6 +103,7 @@ def from_reports(
     columns = Columns(frame, time, asset, roles)
     filed = publication_dates(columns.frame[available], available)
     _check_filing(columns, filed)
+    _check_spacing(columns, reports)
     values = {item: columns.numbers(name) for item, name in items.items()}
     quarter = _fiscal_quarters(columns, year_to_date, fiscal_quarter, items, quarterly)
     at, equity = _prices(prices)
@@ -104,14 +115,15 @@ def from_reports(
         equity = np.full(len(at.days), np.nan)
     out = {name: np.full(len(at.days), np.nan) for name in names}
     by_name = {one.name: one for one in REPORT_DEFINITIONS}
-    compared: list[np.ndarray] = []
+    compared: dict[str, np.ndarray] = {item: np.full(len(at.days), np.nan) for item in _PLAUSIBLE if item in values}
     step = 3 if quarterly else 12
     for rows, versions, firm, latest in _by_date(columns, filed, asset_of_row, at, int(months)):
         known = Known(values, versions, firm, latest, step, equity[rows], frozenset(year_to_date), quarter)
         for name in names:
             out[name][rows] = by_name[name].compute(known)
-        compared += [known.to_price(known.at(item)) for item in _COMPARED_WITH_PRICE if item in values][:1]
-    _check_currency(compared)
+        for item, ratios in compared.items():
+            ratios[rows] = known.to_price(known.year(item) if item in _YEARLY else known.at(item))
+    _check_currency(compared, at)
     table = pd.DataFrame({"date": at.days.astype("datetime64[ns]"), "asset": at.labels[at.codes], **out})
     return table.sort_values(["date", "asset"], kind="stable", ignore_index=True)
 
@@ -157,8 +169,8 @@ def _fiscal_quarters(
     """The fiscal quarter of each report, where items are cumulative; nothing otherwise."""
     if not year_to_date:
         return np.zeros(0)
-    unknown = [item for item in year_to_date if item not in items]
-    if isinstance(year_to_date, str) or unknown:
+    listed = isinstance(year_to_date, Iterable) and not isinstance(year_to_date, str)
+    if not listed or any(item not in list(items) for item in year_to_date):
         raise DataError(f"year_to_date must list names of items: found {year_to_date!r}, of {list(items)}.")
     if not quarterly or name is None:
         raise DataError("year_to_date needs quarterly reports and fiscal_quarter, the column with their number 1 to 4.")
@@ -197,6 +209,20 @@ def _check_filing(columns: Columns, filed: Days) -> None:
         )
 
 
+def _check_spacing(columns: Columns, reports: str) -> None:
+    """Refuse quarterly reports told annual, and the other way round: flows would be a quarter, or four times a year."""
+    months = pd.DataFrame({"asset": columns.codes, "month": fiscal_months(columns.days)})
+    months = months.drop_duplicates().sort_values(["asset", "month"])
+    gaps = months.groupby("asset")["month"].diff().dropna()
+    typical = float(gaps.median()) if len(gaps) else np.nan
+    if typical > _LONGEST_QUARTER if reports == "quarterly" else typical < _SHORTEST_YEAR:
+        raise DataError(
+            f"reports must be {reports} as told: the fiscal periods of one asset are {typical:.0f} months apart "
+            '(median). Usually the other of "quarterly" and "annual" is meant. Of semi-annual reports keep the '
+            "annual ones."
+        )
+
+
 def _prices(prices: pd.DataFrame) -> tuple[Columns, np.ndarray | None]:
     """The rows that are wanted, and their market equity where there is one."""
     at = keyed_once(prices)
@@ -218,20 +244,44 @@ def _matched(columns: Columns, at: Columns) -> np.ndarray:
             "(ticker and permno, gvkey and permno)."
         )
     if unmatched.size:
+        few = 2 * unmatched.size > columns.labels.size
         warnings.warn(
-            f"assets with reports but without prices are left out: {first_three(unmatched)}.", DataWarning, stacklevel=3
+            f"assets with reports but without prices are left out: {first_three(unmatched)}, of "
+            f"{columns.labels.size:,}."
+            + (
+                " Fewer than half match. Where both sides are numbers, usually two kinds of identifier overlap (gvkey "
+                "and permno), and what matches are other firms: check some by name."
+                if few
+                else ""
+            ),
+            DataWarning,
+            stacklevel=3,
         )
     return where[columns.codes]
 
 
-def _check_currency(compared: list[np.ndarray]) -> None:
-    ratios = np.concatenate(compared) if compared else np.zeros(0)
-    ratios = np.abs(ratios[np.isfinite(ratios)])
-    if ratios.size < _FEWEST_COMPARED:
-        return
-    typical = float(np.median(ratios))
-    if not 1 / _MOST <= typical <= _MOST:
-        raise UnitsError(
-            "items and market_equity must be in the same currency units: the median of balance sheet over market "
-            f"equity is {typical:.3g}. Usually one is in thousands or millions: multiply it."
-        )
+def _check_currency(compared: dict[str, np.ndarray], at: Columns) -> None:
+    """Refuse items that are plainly not in the units of market equity, and name firms that differ from the others."""
+    for item, ratios in compared.items():
+        size = np.abs(ratios[np.isfinite(ratios) & (ratios != 0)])
+        if not size.size:
+            continue
+        typical = float(np.median(size))
+        wider = 1.0 if size.size >= _FEWEST_COMPARED else _WIDER
+        low, high = _PLAUSIBLE[item]
+        if not low / wider <= typical <= high * wider:
+            raise UnitsError(
+                f"items and market_equity must be in the same currency units: the median of {item} over market "
+                f"equity is {typical:.3g}. Usually one is in thousands or millions: multiply it."
+            )
+    for item in list(compared)[:1]:
+        ratios = np.abs(np.where(compared[item] != 0, compared[item], np.nan))
+        own = pd.Series(ratios).groupby(at.codes).median()
+        far = own.index[np.abs(np.log(own / own.median())) > np.log(_OWN_UNITS)]
+        if len(far):
+            warnings.warn(
+                f"{item} over market equity is more than {_OWN_UNITS:.0f} times from that of the other assets for "
+                f"{first_three(at.labels[far])}. Usually their reports are in thousands or in another currency.",
+                DataWarning,
+                stacklevel=3,
+            )

@@ -25,6 +25,7 @@ def daily(seed: int = 0, n_assets: int = 6, n_days: int = 400, start: str = "201
         volume[rng.random(n_days) < 0.03] = 0.0
         frame = pd.DataFrame({"day": days, "id": 100 + i, "close": traded, "adj": adjusted, "volume": volume})
         frame["shares"] = 1e6 * (1 + i) * 20.0 / traded * adjusted
+        frame.loc[np.random.default_rng((seed, i)).random(n_days) < 0.05, "shares"] = np.nan
         frame["high"] = traded * (1 + 0.02 * rng.random(n_days))
         frame["low"] = traded * (1 - 0.02 * rng.random(n_days))
         keep = np.ones(n_days, bool)
@@ -59,6 +60,10 @@ class Asset:
                 self.ret.append(rows["adj"].iloc[k] / rows["adj"].iloc[k - 1] - 1)
         self.column = {name: list(rows[name]) for name in ("close", "volume", "shares", "high", "low")}
         self.market = [market.get(day, NAN) for day in self.days]
+
+    def latest(self, last: pd.Timestamp) -> pd.Timestamp:
+        """The last day with a price up to `last`; the day after where there is none."""
+        return max((day for day in self.days if day <= last), default=last + pd.Timedelta(days=1))
 
     def window(self, last: pd.Timestamp, start: int, stop: int, unit: str = "month") -> list[int]:
         lower, upper = back(last, start, unit), back(last, stop, unit)
@@ -171,14 +176,15 @@ def slow(asset: Asset, last: pd.Timestamp) -> dict[str, float]:
         high, low = asset.column["high"][k], asset.column["low"][k]
         spreads.append((high - low) / ((high + low) / 2))
     out["hl_1m"] = float(np.mean(spreads)) if len(spreads) >= 15 else NAN
-    out["log_me"] = math.log(equities(asset, w(1))[-1]) if w(1) else NAN
+    known = [value for value in equities(asset, w(1)) if good(value)]
+    out["log_me"] = math.log(known[-1]) if known else NAN
     out["log_price"] = math.log(asset.column["close"][w(1)[-1]]) if w(1) else NAN
-    then = [k for k in w(13, 12) if good(asset.ret[k])]
-    now = [k for k in w(1) if good(asset.ret[k])]
+    then, now = ([k for k in ks if good(asset.ret[k], *equities(asset, [k]))] for ks in (w(13, 12), w(1)))
     whole = all(good(asset.ret[k]) for k in (*w(13, 12), *year))
-    if whole and len(then) >= 15 and len(now) >= 15 and len(year) >= 15:
+    if whole and len(then) >= 15 and len(now) >= 15 and len(year) >= 200:
         growth = equities(asset, now)[-1] / equities(asset, then)[-1]
-        out["issue_12m"] = math.log(growth) - math.log(1 + compound(asset, year, 15))
+        between = range(then[-1] + 1, now[-1] + 1)  # the days from the one market equity to the other
+        out["issue_12m"] = math.log(growth) - sum(math.log(1 + asset.ret[k]) for k in between)
     else:
         out["issue_12m"] = NAN
     return out

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from slow_prices import daily
 
-from bayesfactor.errors import DataError, DataWarning, DuplicateKeyError
+from bayesfactor.errors import AlignmentError, DataError, DataWarning, DuplicateKeyError
 from bayesfactor.panel import read_frame
-from bayesfactor.panel.characteristics import combine, from_prices, most_liquid
+from bayesfactor.panel.characteristics import combine, from_prices, from_reports, most_liquid
+from bayesfactor.panel.sorts import sort_portfolios
 
 
 def frame(seed: int = 0) -> pd.DataFrame:
@@ -59,8 +60,50 @@ def test_most_liquid_equals_a_slow_loop_with_ties(n: int) -> None:
 def test_refusals() -> None:
     with pytest.raises(DataError, match="n must be"):
         most_liquid(frame(), 0)
+    for column in ("a", True):
+        with pytest.raises(DataError, match="by must be a column of numbers"):
+            most_liquid(frame().assign(sector=column), 3, by="sector")
+    with pytest.raises(DataError, match="by must be a characteristic"):
+        most_liquid(frame(), 3, by=["x"])
+    with pytest.raises(AlignmentError, match=r"none match; prices have \(2015-01-31, A0\)"):
+        combine(frame(), frame()[["date", "asset"]].assign(date=pd.Timestamp("2015-01-30")).drop_duplicates())
+    with pytest.raises(DataError, match="both have 1"):
+        combine(frame().rename(columns={"x": 1}), frame()[["date", "asset", "x"]].rename(columns={"x": 1}))
     with pytest.raises(DataError, match="by must be a characteristic"):
         most_liquid(frame(), 3, by="liquidity")
+
+
+def test_prices_and_reports_make_a_sort() -> None:
+    """The whole chain against one month by hand: members by book-to-market, weights by market equity."""
+    rng = np.random.default_rng(5)
+    days, names = pd.bdate_range("2010-01-01", "2011-06-30"), [f"A{i:02d}" for i in range(30)]
+    rows = pd.MultiIndex.from_product([days, names], names=["day", "id"]).to_frame(index=False)
+    steps = 1 + 0.01 * rng.standard_normal((len(days), 30))
+    rows["close"], rows["shares"] = 20 * np.cumprod(steps, axis=0).ravel(), 1e6
+    ends = pd.date_range("2009-03-31", "2011-03-31", freq="QE")
+    reports = pd.MultiIndex.from_product([ends, names], names=["end", "id"]).to_frame(index=False)
+    reports = reports.assign(filed=reports["end"] + pd.Timedelta(days=45), be=1e7 * rng.lognormal(0, 0.5, len(reports)))
+    prices = from_prices(
+        rows, time="day", asset="id", close="close", close_adjusted_for="splits", shares="shares",
+        characteristics=["rev_1m"],
+    )  # fmt: skip
+    known = from_reports(
+        reports, prices, time="end", asset="id", available="filed", reports="quarterly", items={"book_equity": "be"}
+    )
+    whole = combine(prices, known)
+    panel = read_frame(
+        whole, time="date", asset="asset", returns="ret", returns_over="row", lag=1, units="decimal", excess=True,
+        size="market_equity", characteristics=["bm"],
+    )  # fmt: skip
+    sort = sort_portfolios(panel, "bm", 3, weights="value", size_in="level")
+    close = rows.pivot_table(index="day", columns="id", values="close")
+    then, now = (close[:day].iloc[-1] for day in ("2011-02-28", "2011-03-31"))
+    book = reports[reports["end"] == "2010-12-31"].set_index("id")["be"]  # filed on 14 February
+    ratio, gain = (book / (1e6 * then)).sort_values(), now / then - 1
+    by_hand = [
+        np.average(gain[who], weights=then[who]) for who in (ratio.index[:10], ratio.index[10:20], ratio.index[20:])
+    ]
+    np.testing.assert_allclose(sort.returns.sel(time="2011-03-31"), by_hand, rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:returns over gaps:bayesfactor.errors.DataWarning")

@@ -22,6 +22,9 @@ from bayesfactor.panel.characteristics.of_prices import PRICE_DEFINITIONS
 pytestmark = pytest.mark.filterwarnings(
     "ignore:returns over gaps:bayesfactor.errors.DataWarning",
     "ignore:the last period must be complete:bayesfactor.errors.DataWarning",
+    "ignore:days are absent:bayesfactor.errors.DataWarning",
+    "ignore:.*move as at a split:bayesfactor.errors.DataWarning",
+    "ignore:most assets of the last period:bayesfactor.errors.DataWarning",
 )
 NAMES = [one.name for one in PRICE_DEFINITIONS]
 COLUMNS = {
@@ -64,11 +67,14 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
         first = last - pd.Timedelta(days=6) if frequency == "weekly" else date.replace(day=1)
         for name, asset in assets.items():
             own = [k for k, day in enumerate(asset.days) if first <= day <= last]
-            assert ((date, name) in found.index) == bool(own)
-            if not own:
+            since = [day for day in all_days if asset.latest(last) <= day <= last]
+            recent = 1 <= len(since) <= 11  # the last price, and at most ten trading days after it
+            assert ((date, name) in found.index) == (bool(own) or recent)
+            if not (own or recent):
                 continue
             row = found.loc[(date, name)]
-            expected = slow(asset, last)
+            expected = slow(asset, last) if recent else dict.fromkeys(NAMES, math.nan)
+            assert recent or np.isnan(row["market_equity"])
             assert set(expected) == set(NAMES)
             np.testing.assert_allclose(
                 row[NAMES].to_numpy(float),
@@ -77,7 +83,7 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
                 atol=1e-12,
                 err_msg=f"{date} {name}",
             )
-            ret = math.prod(1 + asset.ret[k] for k in own) - 1
+            ret = math.prod(1 + asset.ret[k] for k in own) - 1 if own else math.nan
             np.testing.assert_allclose(row["ret"], ret, rtol=1e-12, atol=1e-15)
             checked += row[NAMES].notna().to_numpy()
     lacking = [name for name, count in zip(NAMES, checked, strict=True) if count < 3]
@@ -87,10 +93,11 @@ def test_every_characteristic_equals_a_slow_loop(frequency: str, market: str, n_
 def test_returns_column_and_adjusted_closes_agree() -> None:
     frame = daily(seed=4).sort_values(["id", "day"]).dropna(subset=["adj"])
     frame["ret"] = frame.groupby("id")["adj"].pct_change()
-    one = table(frame)
-    pd.testing.assert_frame_equal(one, table(frame, returns="ret", adjusted_close=None, units="decimal"))
+    one = table(frame, longest_gap=20)
+    told = {"returns": "ret", "adjusted_close": None, "longest_gap": 20}
+    pd.testing.assert_frame_equal(one, table(frame, **told, units="decimal"))
     percent = frame.assign(ret=100 * frame["ret"])
-    pd.testing.assert_frame_equal(one, table(percent, returns="ret", adjusted_close=None, units="percent"), rtol=1e-9)
+    pd.testing.assert_frame_equal(one, table(percent, **told, units="percent"), rtol=1e-9)
 
 
 def spoil_after(frame: pd.DataFrame, cut: pd.Timestamp, seed: int) -> pd.DataFrame:
@@ -185,13 +192,10 @@ def test_fewest_days(name: str) -> None:
     for kept in (one.least, one.least - 1):
         lost = np.random.default_rng(kept).permutation(inside)[kept:]
         thin = frame.drop(frame.index[lost])
-        if not (thin["day"] > end.replace(day=1)).any():
-            values.append(np.nan)  # no row at all
-            continue
         both = pd.concat([keep_calendar, thin])
         market = frame.set_index("day")["adj"].pct_change().fillna(0) + 1e-3 * np.sin(np.arange(len(frame)))
         found = table(both, longest_gap=1000, characteristics=[name], market=market, units="decimal")
-        values.append(found.loc[(end, "100"), name] if (end, "100") in found.index else np.nan)
+        values.append(found.loc[(end, "100"), name])
     assert np.isfinite(values[0])
     assert np.isnan(values[1])
 
@@ -228,6 +232,21 @@ def test_closes_adjusted_for_later_splits_give_no_levels_that_hold_them() -> Non
         table(frame, adjusted_close=None)
 
 
+def test_issuance_is_of_the_whole_year_where_shares_are_missing() -> None:
+    days = pd.bdate_range("2010-01-01", "2011-06-30")
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 20.0, "shares": 1e6})
+    frame.loc[frame["day"] >= "2011-03-15", "close"] = 30.0
+    frame.loc[frame["day"] >= "2011-03-16", "shares"] = 1.1e6
+    told = {"time": "day", "asset": "id", "close": "close", "close_adjusted_for": "splits", "shares": "shares"}
+    for first, last in (("2011-06-30",) * 2, ("2011-03-15",) * 2, ("2010-07-01", "2011-05-31")):
+        holes = frame.assign(shares=frame["shares"].mask(frame["day"].between(first, last)))
+        found = from_prices(holes, **told, characteristics=["issue_12m"]).set_index("date")["issue_12m"]
+        assert found["2011-06-30"] == pytest.approx(math.log(1.1))
+    few = frame.drop(index=frame.index[frame["day"].between("2010-07-15", "2011-05-15")])
+    found = from_prices(pd.concat([few, frame.assign(id="B")]), **told, longest_gap=300, characteristics=["issue_12m"])
+    assert np.isnan(found.set_index(["date", "asset"])["issue_12m"]["2011-06-30", "A"])
+
+
 def test_a_delisting_return_without_a_close_counts() -> None:
     days = pd.bdate_range("2010-01-01", "2010-02-26")
     frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.01})
@@ -257,13 +276,74 @@ def test_gaps_and_first_periods() -> None:
     assert np.isfinite(bridged.loc[("2011-02-28", "104"), "mom_12_2"])
 
 
-@pytest.mark.parametrize("source", ["returns", "close"])
+def suspended(first: str, last: str | None = None, falls_to: float = 1.0) -> pd.DataFrame:
+    """Two assets with closes and shares over two and a half years; "A" has no rows between two days."""
+    days = pd.bdate_range("2010-01-01", "2012-06-29")
+    rng = np.random.default_rng(3)
+    rows = [
+        pd.DataFrame({"day": days, "id": name, "close": 20 * np.cumprod(1 + 0.01 * rng.standard_normal(len(days)))})
+        for name in "AB"
+    ]
+    frame = pd.concat(rows, ignore_index=True).assign(shares=1e6)
+    out = (frame["id"] == "A") & (frame["day"] >= first) & (frame["day"] <= (last or days[-1]))
+    frame.loc[(frame["id"] == "A") & (frame["day"] > (last or days[-1])), "close"] *= falls_to
+    return frame[~out]
+
+
+SPLIT = {"time": "day", "asset": "id", "close": "close", "close_adjusted_for": "splits", "shares": "shares"}
+
+
+def test_a_stock_that_stopped_trading_leaves_the_universe_when_its_last_price_is_old() -> None:
+    for first, dates in (("2012-03-05", 0), ("2012-03-20", 1)):
+        found = from_prices(suspended(first), **SPLIT).query("asset == 'A' and date >= '2012-03-01'")
+        assert found["date"].tolist() == [pd.Timestamp("2012-03-31")]
+        assert np.isfinite(found["ret"]).all()
+        assert (found[["mom_12_2", "vol_12m", "log_me", "market_equity"]].notna().sum() == dates).all()
+
+
+def test_the_loss_of_a_long_suspension_reaches_the_panel() -> None:
+    frame = suspended("2012-01-31", "2012-03-05", falls_to=0.1)
+    found = from_prices(frame, **SPLIT, longest_gap=40, characteristics=["mom_12_2", "vol_12m"])
+    panel = read_frame(
+        found, time="date", asset="asset", returns="ret", returns_over="row", lag=1, units="decimal", excess=True,
+        size="market_equity",
+    )  # fmt: skip
+    cells = panel.data.sel(asset="A", time=slice("2012-02", "2012-03"))
+    assert cells.in_universe.values.tolist() == [True, True]
+    assert np.isnan(cells.returns.values[0])
+    assert cells.returns.values[1] < -0.85
+    assert np.isfinite(cells["size"].values).all()
+    before = from_prices(frame[frame["day"] <= "2012-02-29"], **SPLIT, longest_gap=40)[found.columns]
+    assert_bitwise(before, found[found["date"] <= "2012-02-29"].reset_index(drop=True))
+
+
+def test_a_week_in_which_the_market_is_closed_has_rows() -> None:
+    frame = suspended("2012-07-01")
+    frame = frame[~frame["day"].between("2012-01-23", "2012-01-27")]
+    found = from_prices(frame, **SPLIT, frequency="weekly", characteristics=["mom_12_2"]).set_index(["date", "asset"])
+    assert np.isnan(found.loc[("2012-01-27", "A"), "ret"])
+    assert np.isfinite(found.loc[("2012-01-27", "A"), "mom_12_2"])
+
+
+def test_a_return_that_is_given_after_a_gap_is_kept() -> None:
+    days = pd.bdate_range("2010-01-01", "2010-03-31")
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.01})
+    lost = frame[(frame["day"] <= "2010-02-05") | (frame["day"] == "2010-02-26")]
+    lost = lost.assign(ret=lost["ret"].mask(lost["day"] == "2010-02-26", -0.9))
+    both = pd.concat([lost, frame.assign(id="B")])
+    with pytest.warns(DataWarning, match=r"kept as given, over the whole gap: \(2010-02-26, A\) \(1 in all\)"):
+        found = from_prices(both, time="day", asset="id", returns="ret", units="decimal", characteristics=["rev_1w"])
+    ret = found.set_index(["date", "asset"])["ret"]
+    assert ret[pd.Timestamp("2010-02-28"), "A"] == pytest.approx(1.01**5 * 0.1 - 1)
+
+
+@pytest.mark.parametrize("source", ["adj", "close"])
 @pytest.mark.parametrize(("longest_gap", "known"), [(7, False), (8, True)])
 def test_longest_gap_counts_trading_days_from_price_to_price(source: str, longest_gap: int, known: bool) -> None:
     days = pd.bdate_range("2010-01-01", "2010-02-26")
-    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "ret": 0.0})
+    frame = pd.DataFrame({"day": days, "id": "A", "close": 10.0, "adj": 10.0})
     both = pd.concat([frame.drop(index=range(25, 32)), frame.assign(id="B")])  # 7 days absent: the 8th has a price
-    told = {"returns": "ret", "units": "decimal"} if source == "returns" else {"close_adjusted_for": "splits"}
+    told = {"adjusted_close": "adj"} if source == "adj" else {"close_adjusted_for": "splits"}
     found = from_prices(
         both,
         time="day",
@@ -292,7 +372,7 @@ def test_a_history_that_begins_within_a_window_is_none_of_it() -> None:
 def test_an_unfinished_period_is_left_out_unless_it_is_said_to_be_complete() -> None:
     frame = daily(seed=11).query("day <= '2011-04-21'")  # Good Friday is the 22nd
     for frequency, left, kept in (("monthly", "2011-03-31", "2011-04-30"), ("weekly", "2011-04-15", "2011-04-22")):
-        with pytest.warns(DataWarning, match="stops on 2011-04-21, before the last weekday"):
+        with pytest.warns(DataWarning, match="stops on 2011-04-21, before the last trading day"):
             found = table(frame, frequency=frequency)
         assert found.index.get_level_values("date").max() == pd.Timestamp(left)
         said = table(frame, frequency=frequency, complete_through="2011-04-21")
@@ -358,6 +438,55 @@ def test_it_goes_straight_into_read_frame() -> None:
     assert panel.data["size"].sel(**cell).item() == before["market_equity"]
 
 
+def test_an_unfinished_period_of_a_market_that_trades_on_weekends_is_left_out() -> None:
+    days = pd.date_range("2023-09-01", "2023-12-29")  # a Friday
+    frame = pd.concat([pd.DataFrame({"day": days, "id": name, "close": 10.0, "shares": 1.0}) for name in "AB"])
+    for frequency, last in (("monthly", "2023-11-30"), ("weekly", "2023-12-22")):
+        with pytest.warns(DataWarning, match="stops on 2023-12-29, before the last trading day"):
+            found = from_prices(frame, **SPLIT, frequency=frequency)
+        assert found["date"].max() == pd.Timestamp(last)
+
+
+def test_files_that_end_before_the_others_are_named() -> None:
+    frame = suspended("2013-01-01")
+    three = pd.concat([frame, frame[frame["id"] == "A"].assign(id="C")])
+    short = three[(three["id"] == "B") | (three["day"] <= "2012-06-20")]
+    with pytest.warns(DataWarning, match=r"no row on its last day, 2012-06-29: A, C \(2 in all\), of 3"):
+        from_prices(short, **SPLIT)
+
+
+def test_absent_days_beside_volume_are_named() -> None:
+    frame = suspended("2013-01-01").assign(volume=5.0)
+    thin = frame[(frame["id"] == "B") | (frame["day"].dt.day_of_week != 2) | (frame["day"] == frame["day"].min())]
+    with pytest.warns(DataWarning, match=r"days are absent, more than 10% .* volume 0: A \(1 in all\)"):
+        from_prices(thin, **SPLIT, volume="volume")
+
+
+def test_splits_in_closes_and_in_shares_are_named() -> None:
+    frame = suspended("2013-01-01")
+    after = (frame["id"] == "A") & (frame["day"] >= "2011-03-10")
+    with pytest.warns(DataWarning, match=r"market equity beside returns move as at a split: \(2011-03-10, A\)"):
+        from_prices(frame.assign(shares=frame["shares"].where(~after, 4e6)), **SPLIT)
+    day = frame["day"] == "2011-03-10"
+    traded = frame.assign(close=frame["close"].mask(day & after, frame["close"].shift()))
+    traded.loc[after, "close"] /= 4
+    with pytest.warns(DataWarning, match=r"returns from closes move as at a split: \(2011-03-10, A\)"):
+        from_prices(traded, **SPLIT)
+
+
+def test_a_market_in_other_units_is_refused() -> None:
+    days = np.sort(FRAME["day"].unique())
+    market = pd.Series(0.01 * np.random.default_rng(1).standard_normal(len(days)), index=days)
+    with pytest.raises(UnitsError, match="market must be in percent as told"):
+        table(FRAME, market=market, units="percent")
+
+
+@pytest.mark.parametrize("changes", [{"time": None}, {"time": ["day"]}, {"close": ["close"]}, {"characteristics": 3}])
+def test_arguments_of_another_kind_are_refused_by_name(changes: dict) -> None:
+    with pytest.raises(DataError, match=f"{next(iter(changes))} must"):
+        table(FRAME, **changes)
+
+
 FRAME = daily(seed=14, n_assets=3, n_days=60)
 MONTHLY = FRAME["day"].sort_values().unique()[::20]
 
@@ -385,6 +514,7 @@ def spoilt(name: str, value: float) -> pd.DataFrame:
         ({"close": "price"}, FRAME, DataError, "close='price' must be a column"),
         ({}, spoilt("close", -5.0), DataError, r"close must be positive: found otherwise at \("),
         ({}, spoilt("close", np.inf), DataError, r"'close' must be finite: infinite at \("),
+        ({}, spoilt("shares", 1e-310), DataError, r"turnover must be finite: too large at \("),
         ({}, spoilt("volume", -99.0), DataError, "volume must not be negative"),
         ({}, spoilt("shares", 0.0), DataError, "shares must be positive"),
         ({}, pd.concat([FRAME, FRAME.iloc[[4]]]), DuplicateKeyError, r"\(1 in all\)"),

@@ -51,6 +51,21 @@ def test_every_characteristic_equals_a_slow_loop(reports: str, step: int, expire
     assert found.isna().any().all()
 
 
+@pytest.mark.parametrize("n_reports", range(1, 9))
+@pytest.mark.parametrize(("reports", "step"), [("quarterly", 3), ("annual", 12)])
+def test_short_histories_have_what_their_reports_give(n_reports: int, reports: str, step: int) -> None:
+    """Also on dates before the first filing: what would need older reports is missing."""
+    frame = filings(seed=6, n_assets=2, n_quarters=n_reports, step=step)
+    prices = wanted(seed=6, n_assets=2)
+    found = table(frame, prices, reports=reports)
+    limit = {3: 12, 12: 18}[step]
+    for (date, asset), row in found.iterrows():
+        firm = Firm(frame[frame["gvkey"] == asset], date, step, limit)
+        me = prices.loc[(prices["date"] == date) & (prices["asset"] == asset), "market_equity"].item()
+        expected = slow(firm, me)
+        np.testing.assert_allclose(row.to_numpy(), [expected[name] for name in found], rtol=1e-9, atol=1e-12)
+
+
 def one_firm(*reports: tuple[str, str, float]) -> pd.DataFrame:
     rows = [{"gvkey": "G", "end": end, "filed": filed, "assets": value} for end, filed, value in reports]
     return pd.DataFrame(rows).assign(end=lambda f: pd.to_datetime(f["end"]), filed=lambda f: pd.to_datetime(f["filed"]))
@@ -76,8 +91,8 @@ def test_a_restatement_counts_from_its_own_filing_and_never_displaces_a_newer_pe
         ("2015-06-30", "2015-10-01", 30.0),
     )
     dates = ("2015-08-31", "2015-09-30", "2015-10-31")
-    assert assets_at(frame, *dates) == [20, 20, 30]
-    assert assets_at(frame, *dates, names="agr") == [1.0, -0.5, -0.25]
+    assert assets_at(frame, *dates, reports="annual") == [20, 20, 30]
+    assert assets_at(frame, *dates, names="agr", reports="annual") == [1.0, -0.5, -0.25]
 
 
 def test_a_late_report_of_an_older_period_does_not_displace_a_newer_one() -> None:
@@ -194,7 +209,7 @@ def changed(**columns: object) -> pd.DataFrame:
         (FRAME, {"items": {"asset": "assets"}}, DataError, "Near: assets"),
         (FRAME, {"items": {"assets": "at"}}, DataError, "assets='at' must be a column"),
         (FRAME, {"expires": 0}, DataError, "expires must be"),
-        (FRAME, {"characteristics": ["sue"], "reports": "annual"}, DataError, "found 'sue'"),
+        (filings(step=12), {"characteristics": ["sue"], "reports": "annual"}, DataError, "found 'sue'"),
         (FRAME, {"year_to_date": ["capex"]}, DataError, "fiscal_quarter"),
         (FRAME, {"year_to_date": ["capx"], "fiscal_quarter": "fq"}, DataError, "names of items"),
         (changed(fq=5), {"year_to_date": ["capex"], "fiscal_quarter": "fq"}, DataError, r"1, 2, 3 or 4: found .*G"),
@@ -208,6 +223,48 @@ def changed(**columns: object) -> pd.DataFrame:
 def test_refusals(frame: pd.DataFrame, changes: dict, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         table(frame, PRICES, **changes)
+
+
+def test_the_spacing_of_reports_must_be_that_which_is_told() -> None:
+    with pytest.raises(DataError, match=r"annual as told: the fiscal periods of one asset are 3 months apart"):
+        table(FRAME, PRICES, reports="annual")
+    for step in (6, 12):
+        with pytest.raises(DataError, match=rf"quarterly as told: the fiscal periods of one asset are {step} months"):
+            table(filings(step=step), PRICES)
+
+
+@pytest.mark.parametrize("item", ["assets", "liabilities", "sales", "net_income", "book_equity"])
+def test_every_item_shows_its_currency(item: str) -> None:
+    frame = FRAME.assign(**{item: FRAME[item] / 1e4})
+    with pytest.raises(UnitsError, match=f"the median of {item} over market equity is"):
+        table(frame, PRICES)
+    few = PRICES[PRICES["asset"] == "G0"].tail(5)
+    frame = FRAME[FRAME["gvkey"] == "G0"].assign(**{item: FRAME[item] / 1e8})
+    with pytest.raises(UnitsError, match=f"the median of {item} over market equity is"):
+        table(frame, few, items={item: item})
+
+
+def test_firms_in_units_of_their_own_are_named() -> None:
+    own = FRAME["assets"].where(~FRAME["gvkey"].isin(["G1", "G4"]), FRAME["assets"] / 1e3)
+    with pytest.warns(DataWarning, match=r"assets over market equity .* for G1, G4 \(2 in all\)"):
+        table(FRAME.assign(assets=own), PRICES)
+
+
+def test_identifiers_that_match_less_than_half_are_named() -> None:
+    with pytest.warns(DataWarning, match=r"\(4 in all\), of 6\. Fewer than half match"):
+        table(FRAME, PRICES[PRICES["asset"].isin(["G1", "G2"])])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time": None}, {"available": None}, {"time": ["end"]}, {"items": {"assets": ["assets"]}},
+        {"characteristics": 5}, {"characteristics": [["agr"]]}, {"year_to_date": 5},
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused_by_name(changes: dict) -> None:
+    with pytest.raises(DataError, match=f"{'assets' if 'items' in changes else next(iter(changes))} must"):
+        table(FRAME, PRICES, **changes)
 
 
 def test_currency_units_and_unmatched_assets() -> None:

@@ -15,7 +15,7 @@ from slow_sorts import MEDIAN, QUINTILES, THIRDS, assert_same, economy, slow
 
 from bayesfactor.errors import AlignmentError, DataError, DataWarning, DuplicateKeyError, EmptyWindowError, UnitsError
 from bayesfactor.panel import Panel, sorts
-from bayesfactor.panel.sorts import sort_portfolios
+from bayesfactor.panel.sorts import factors, sort_portfolios
 
 NAN = np.nan
 TWO_BY_THREE = (2, (0.3, 0.7))
@@ -437,7 +437,12 @@ def test_value_weights_must_be_told_what_size_holds() -> None:
         sort_portfolios(sized(levels), "x", 2, **told, size_in="log")
     with pytest.raises(UnitsError, match=r'above 0: found otherwise at \(2016-01, A\d+\).*size_in="log"'):
         sort_portfolios(sized(np.log(levels / 1e9)), "x", 2, **told, size_in="level")
-    few = sort_portfolios(sized(np.log(levels)[:, :29]), "x", 2, **told, size_in="level")  # too few to tell
+    billions = np.clip(levels / 1e9, 0.01, 39.0)  # all within the bounds of logarithms
+    billions[:, 0] = 39.0
+    billions[:, 1:] = np.minimum(billions[:, 1:], 30.0)
+    with pytest.raises(UnitsError, match=r"one asset would hold .* of the market \(4 periods alike\)"):
+        sort_portfolios(sized(billions), "x", 2, **told, size_in="log")
+    few = sort_portfolios(sized(np.log(levels)[:, :19]), "x", 2, **told, size_in="level")  # too few to tell
     assert np.isfinite(few.returns).all()
     with pytest.raises(DataError, match=r"must know `size`.*read_frame\(size="):
         sort_portfolios(small(np.arange(6.0)), "x", 2, **told, size_in="level")
@@ -468,7 +473,7 @@ def test_an_asset_without_a_size_has_no_value_weight() -> None:
 @pytest.mark.parametrize(
     ("told", "match"),
     [
-        ({"quantiles": 1}, r"from 2 up.*found 1"),
+        ({"quantiles": 1}, r"from 2 to 1,000.*found 1"),
         ({"quantiles": True}, "found True"),
         ({"quantiles": 5.0}, r"found 5\.0"),
         ({"quantiles": (0.7, 0.3)}, r"rising.*found \(0\.7, 0\.3\)"),
@@ -530,3 +535,21 @@ def test_a_characteristic_called_size_comes_first() -> None:
     told = {"quantiles": 5, "holdings": True}
     result = sort_portfolios(Panel(renamed, "monthly"), "size", **told)
     assert (result.member == sort_portfolios(panel, "x", **told).member).all()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"by": 5}, {"by": None}, {"by": [["x"]]}, {"max_thin": "a"}, {"max_thin": None}, {"conditional": "no"},
+        {"quantiles": 10**7},
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused(told: dict) -> None:
+    with pytest.raises(DataError, match="must be"):
+        sort_portfolios(economy(), **({"by": "x", "quantiles": 2} | told))
+
+
+@pytest.mark.parametrize("value", [None, ["x"]])
+def test_factors_need_a_name(value: object) -> None:
+    with pytest.raises(DataError, match="factors must name characteristics"):
+        factors(economy(), value=value, size_in="level")
