@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,16 @@ from bayesfactor.errors import (
     DataError,
     DuplicateKeyError,
     LookAheadError,
+    UnitsError,
     first_three,
 )
-from bayesfactor.panel.contract import DIMS, cells_of, check_units
+from bayesfactor.panel.contract import DIMS, KNOWN_BEFORE, cells_of, check_units
+from bayesfactor.panel.files import read_table
 from bayesfactor.panel.panel import Panel
 from bayesfactor.panel.periods import PERIODS_PER_YEAR, Calendar, Days, as_days, parse_dates, period_ends, show
 from bayesfactor.panel.reading import (
     TINY_RETURN,
+    FrameSource,
     Keys,
     as_labels,
     as_numbers,
@@ -33,6 +37,9 @@ from bayesfactor.panel.reading import (
 CONSTANT = "constant"
 _MISSING_CODE = -0.99  # no benchmark or portfolio loses this much in a period: -99.99 and -999 percent are codes
 _FEW_LOSSES, _ENOUGH_PERIODS = 0.05, 24
+_FRIDAY = 4  # Monday is 0
+_MID_MONTH = range(5, 26)  # days of the month that neither begin nor end one
+_TWO_WEEKS = 10  # days of trading
 _COLUMN = "value"
 
 
@@ -102,6 +109,8 @@ def returns_by_period(
     check_units_told(units, excess, risk_free)
     if risk_free is not None and not isinstance(risk_free, pd.Series):
         raise DataError(f"risk_free must be a Series by date: found {type(risk_free).__name__}.")
+    _refuse_other_than_said(returns, variable, units=units, excess=excess)
+    _refuse_other_than_said(risk_free, "risk_free", units=units)
     joined = _dated(panel, variable, returns)
     assert joined.dates is not None
     keys = _keys(joined)
@@ -158,6 +167,7 @@ def check(panel: Panel, joined: Joined) -> tuple[str, ...]:
     """
     data, variable = panel.data, joined.variable
     _refuse_twice(panel, joined)
+    late = _known_late(panel, joined)
     labels = list(data.indexes["asset"]) if joined.dim == "asset" else list(joined.labels)
     grid = joined.at(panel.times, labels)
     absent = np.isnan(grid) if grid.dtype.kind == "f" else grid == ""
@@ -165,11 +175,11 @@ def check(panel: Panel, joined: Joined) -> tuple[str, ...]:
     names: list[pd.Index] = [panel.times, pd.Index(labels)]
     universe = data.in_universe.values
     if joined.dim == "asset":
-        return (*_outside(panel, joined), *_lacking_assets(panel, joined, absent & universe, names))
+        return (*late, *_outside(panel, joined), *_lacking_assets(panel, joined, absent & universe, names))
     traded = (universe & data.observed.values).any(axis=1)
     if variable == "macro":
         _refuse_gaps(panel, joined, absent, "every period of the panel, the live one too", names)
-        return _outside(panel, joined)
+        return (*late, *_outside(panel, joined))
     if variable == "benchmark_returns":
         _refuse_gaps(panel, joined, absent & traded[:, None], "every period with returns", names)
     else:
@@ -179,6 +189,42 @@ def check(panel: Panel, joined: Joined) -> tuple[str, ...]:
 
 
 # Reading what users hold
+
+
+def _refuse_other_than_said(values: Any, name: str, **told: Any) -> None:
+    """Refuse words that contradict those in `attrs`, where readers of this package leave what a file says."""
+    said = getattr(values, "attrs", {})
+    if not isinstance(said, Mapping):
+        return
+    apart = [
+        f"{word} is {said[word]!r} in attrs, told {one!r}"
+        for word, one in told.items()
+        if _contradicts(said, word, one)
+    ]
+    if apart:
+        raise UnitsError(
+            f"{name} must be told as its reader found it: {'; '.join(apart)}. Portfolios of the Ken French library are "
+            "raw, its factors in excess or zero-cost. If you have changed the values since (taken the riskless rate "
+            "off, say), clear what was said: returns.attrs = {}."
+        )
+
+
+def _contradicts(said: Mapping[Any, Any], word: str, told: Any) -> bool:
+    """Whether `attrs` hold one of the package's own words, and another one was told."""
+    ours = said.get(word) in ("decimal", "percent") if word == "units" else isinstance(said.get(word), bool)
+    return ours and said[word] != told
+
+
+def _days_before(times: Days, dates: Days) -> Days:
+    """The dates before the panel that are days of its calendar: on a weekday that it trades on.
+
+    A panel of less than two weeks cannot tell all of these: Monday to Friday count as well.
+    """
+    share = np.bincount(_day_of_period(times, weekly=True), minlength=7) / times.size
+    trades = share > 1 / 14  # half of a seventh: one stray row makes no day of trading
+    trades[:5] |= times.size < _TWO_WEEKS
+    before = dates[dates < times[0]]
+    return before[trades[_day_of_period(before, weekly=True)]]
 
 
 def _dated(panel: Panel, variable: str, values: Any) -> Joined:
@@ -193,7 +239,7 @@ def _dated(panel: Panel, variable: str, values: Any) -> Joined:
     times = as_days(panel.times)
     return Joined(
         variable=variable,
-        calendar=Calendar.of(np.append(dates[dates < times[0]], times), panel.frequency),
+        calendar=Calendar.of(np.append(_days_before(times, dates), times), panel.frequency),
         dates=dates,
         labels=order,
         code=code,
@@ -309,6 +355,57 @@ def _refuse_duplicates(keys: Keys, frequency: str, variable: str) -> None:
 
 
 # Against the panel
+
+
+def _known_late(panel: Panel, joined: Joined) -> tuple[str, ...]:
+    """Refuse values dated after the returns that would use them began.
+
+    Returns of a weekly panel dated on Wednesdays run from one Wednesday to the next: Friday's value is not known before
+    the week that follows it on the calendar. A month dated in its middle may be one from middle to middle, or only
+    dated so: that is said in a warning.
+
+    Raises
+    ------
+    LookAheadError
+    """
+    if joined.variable not in KNOWN_BEFORE or joined.dates is None:
+        return ()
+    begins = _day_of_most(panel)
+    weekly = panel.frequency == "weekly"
+    if begins is None or not (begins < _FRIDAY if weekly else begins in _MID_MONTH):
+        return ()
+    late = (joined.lag[joined.code] == 1) & (_day_of_period(joined.dates, weekly) > begins) & _inside(panel, joined)
+    if not late.any():
+        return ()
+    cells = _keys(replace(joined, calendar=Calendar("weekly")))(late)  # with their days, of months too
+    if weekly:
+        raise LookAheadError(
+            f"{joined.variable} with lag=1 must be dated by the weekday on which the panel's returns begin, or before: "
+            f"its rows are dated mostly {calendar.day_name[begins]}, so returns begin there; values are dated later "
+            f"in the week at {cells}. Say lag=2, or give values of that weekday."
+        )
+    return (
+        f"{joined.variable} with lag=1 is dated after day {begins} of the month at {cells}, and the panel's rows are "
+        "dated mostly on that day: if its returns begin there, these values were not known, and lag=2 is right.",
+    )
+
+
+def _day_of_most(panel: Panel) -> int | None:
+    """Weekday, or day of the month, that most rows of the panel's frame have; None where there is no frame."""
+    assert panel._recipe is not None
+    source = panel._recipe.source
+    if panel.frequency == "daily" or not isinstance(source, FrameSource):
+        return None
+    name, origin = source.layout.time, source.origin
+    frame = origin if isinstance(origin, pd.DataFrame) else read_table(origin, columns=[name])
+    values = frame.index.get_level_values(name) if name in frame.index.names else frame[name]
+    return int(np.bincount(_day_of_period(parse_dates(values, name), panel.frequency == "weekly")).argmax())
+
+
+def _day_of_period(dates: Days, weekly: bool) -> np.ndarray:
+    """Weekday, Monday being 0, or day of the month."""
+    index = pd.DatetimeIndex(dates.astype("datetime64[s]"))
+    return (index.day_of_week if weekly else index.day).to_numpy()
 
 
 def _told(panel: Panel, joined: Joined, how: str) -> Joined:

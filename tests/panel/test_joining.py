@@ -573,3 +573,106 @@ def test_market_of_the_french_library_is_that_of_its_portfolios(shared_data: Pat
     average = made.data.returns.mean("asset").values
     assert np.corrcoef(average, made.data.benchmark_returns.values[:, 0])[0, 1] > 0.95
     assert made.rank_normalise().audit()["cells_changed"].sum() == 0
+
+
+def dated_on(frame: pd.DataFrame, weekday: int) -> pd.DataFrame:
+    """A weekly frame whose rows are dated so many days before its Fridays."""
+    return frame.assign(date=frame["date"] - pd.to_timedelta(4 - weekday, unit="D"))
+
+
+@pytest.mark.parametrize("origin", ["frame", "levels", "csv", "parquet"])
+def test_a_midweek_panel_takes_no_later_day_of_the_week_before(origin: str, tmp_path: Path) -> None:
+    source: object = dated_on(frame("weekly"), 2)
+    assert isinstance(source, pd.DataFrame)
+    if origin == "levels":
+        source = source.set_index(["date", "asset"])
+    elif origin == "csv":
+        source.to_csv(tmp_path / "it.csv", index=False)
+        source = tmp_path / "it.csv"
+    elif origin == "parquet":
+        source.to_parquet(tmp_path / "it.parquet")
+        source = tmp_path / "it.parquet"
+    raw = read(source, "weekly")  # type: ignore[arg-type]
+    macro = series(raw, ("dp",))
+    sizes = np.exp(series(raw, tuple(raw.data.asset.values)))
+    for call in (
+        lambda lag: raw.join_macro(macro, lag=lag),
+        lambda lag: raw.join_macro(macro, lag={"dp": lag}),
+        lambda lag: raw.join_size(sizes, lag=lag),
+        lambda lag: raw.join_group((sizes > 1).astype(int), lag=lag),
+    ):
+        with pytest.raises(LookAheadError, match=r"dated mostly Wednesday.*\(20\d\d-\d\d-\d\d, .*lag=2"):
+            call(1)
+        call(2)
+    wednesdays = macro.set_axis(macro.index - pd.Timedelta(2, "D"))
+    assert raw.join_macro(wednesdays, lag=1).audit().cells_changed.sum() == 0
+    raw.join_macro(macro.set_axis(macro.index - pd.Timedelta(7, "D")), lag=2)
+    raw.join_benchmark(macro, units="decimal", excess=True)
+
+
+def test_a_panel_of_whole_weeks_takes_fridays_and_weekends() -> None:
+    raw = panel("weekly")
+    macro = series(raw, ("dp",))
+    for later in (0, 2):
+        raw.join_macro(macro.set_axis(macro.index + pd.Timedelta(later, "D")), lag=1)
+
+
+def test_a_mid_month_panel_warns_of_later_days() -> None:
+    source = frame()
+    raw = read(source.assign(date=source["date"].dt.strftime("%Y-%m-15")), "monthly")
+    macro = series(raw, ("dp",))
+    with pytest.warns(DataWarning, match=r"after day 15 of the month at \(20\d\d-\d\d-3\d, dp\).*lag=2") as warned:
+        joined = raw.join_macro(macro, lag=1)
+    assert joined.warnings == (str(warned[0].message),)
+    raw.join_macro(macro, lag=2)
+    raw.join_macro(macro.set_axis(macro.index.strftime("%Y-%m-15")), lag=1)
+    read(source.assign(date=source["date"].dt.strftime("%Y-%m-01")), "monthly").join_macro(macro, lag=1)
+
+
+def test_days_before_a_daily_panel_are_days_of_trading() -> None:
+    """Predictors of every calendar day: three days before a Tuesday is the Thursday of the week before."""
+    raw = plain("daily")
+    days = pd.date_range(end=raw.times[-1], periods=60, freq="D")
+    macro = pd.DataFrame({"dp": np.arange(60.0)}, days)[(days < raw.times[0]) | (days.day_of_week < 5)]
+    for lag in (1, 3, 6):
+        joined = raw.join_macro(macro, lag=lag).data.macro.values[:, 0]
+        for t, time in enumerate(raw.times):
+            assert joined[t] == macro["dp"][time - lag * pd.offsets.BDay()], (lag, time)
+
+
+def test_days_before_a_panel_of_every_day_are_every_day() -> None:
+    source = simulate.frame(n_months=20, n_assets=4, n_characteristics=2, seed=1, frequency="daily")
+    old = sorted(source["date"].unique())
+    source = source.assign(
+        date=source["date"].map(dict(zip(old, pd.date_range(old[0], periods=len(old)), strict=True)))
+    )
+    raw = read(source, "daily")
+    macro = pd.DataFrame({"dp": np.arange(60.0)}, pd.date_range(end=raw.times[-1], periods=60, freq="D"))
+    joined = raw.join_macro(macro, lag=4).data.macro.values[:, 0]
+    np.testing.assert_array_equal(joined, macro["dp"][raw.times - pd.Timedelta(4, "D")])
+
+
+def said(frame: pd.DataFrame | pd.Series, **words: object) -> pd.DataFrame | pd.Series:
+    frame = frame.copy()
+    frame.attrs = words
+    return frame
+
+
+def test_what_a_reader_found_is_not_told_otherwise() -> None:
+    raw = plain("monthly")
+    factors = series(raw, ("Mkt-RF", "SMB"))
+    rate = series(raw, ("RF",), scale=0.001)["RF"].abs()
+    portfolios = said(factors, units="decimal", excess=False, frequency="monthly")
+    zero_cost = said(factors, units="decimal", excess=True, frequency="monthly")
+    with pytest.raises(UnitsError, match=r"portfolio_returns .*excess is False in attrs, told True.*attrs = {}"):
+        raw.join_portfolios(portfolios, units="decimal", excess=True)
+    with pytest.raises(UnitsError, match=r"benchmark_returns .*excess is True in attrs, told False"):
+        raw.join_benchmark(zero_cost, units="decimal", excess=False, risk_free=rate)
+    with pytest.raises(UnitsError, match=r"units is 'decimal' in attrs, told 'percent'"):
+        raw.join_benchmark(zero_cost, units="percent", excess=True)
+    with pytest.raises(UnitsError, match=r"risk_free .*units is 'decimal' in attrs, told 'percent'"):
+        raw.join_portfolios(factors * 100, units="percent", excess=False, risk_free=said(rate, units="decimal"))
+    raw.join_benchmark(zero_cost, units="decimal", excess=True)
+    raw.join_portfolios(portfolios, units="decimal", excess=False, risk_free=said(rate, units="decimal", excess=False))
+    mine = said(factors, units="per month", excess="of the bill")  # words of others
+    raw.join_benchmark(mine, units="decimal", excess=True)
