@@ -57,7 +57,7 @@ FAULTS = [
     command("no DATA", "check", "DATA", read=False),
     command("absent file", "check ABSENT", "absent"),
     command("a file that is none of ours", "check BAD", "bad", files=text),
-    command("no reading options", "check DATA", "--time, --asset, --returns", read=False),
+    command("no reading options", "check DATA", "--time COLUMN, --asset COLUMN, --returns COLUMN", read=False),
     command(
         "lag not told",
         "check DATA --time date --asset asset --returns ret --returns-over row --units decimal --excess",
