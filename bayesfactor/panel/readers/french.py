@@ -25,10 +25,11 @@ from bayesfactor.panel.files import Limits, opened
 from bayesfactor.panel.periods import period_ends
 
 _MISSING = (-99.99, -999.0)  # exactly these: ratios hold genuine values below -99.99
-_DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
+_DATE = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # float() also takes 1_0, and other digits
 _WORDS = ("annual", "monthly", "weekly", "daily")
 _FACTORS = {
-    "Mkt-RF", "Mkt", "SMB", "HML", "RMW", "CMA", "Mom", "MOM", "UMD", "WML", "ST_Rev", "LT_Rev",
+    "Mkt-RF", "SMB", "HML", "RMW", "CMA", "Mom", "MOM", "UMD", "WML", "ST_Rev", "LT_Rev",
 }  # fmt: skip
 _RISKLESS = "RF"
 _UNITS = {
@@ -169,6 +170,10 @@ class FrenchFile:
         DataError
             When there is none, or more than one.
         """
+        if not isinstance(words, str):
+            raise DataError(
+                f"a table must be named by words of its title: found {words!r}. Its tables are {self._names()}."
+            )
         if words in self.tables:
             return self.tables[words]
         found = [table for name, table in self.tables.items() if words.lower() in name.lower()]
@@ -176,8 +181,11 @@ class FrenchFile:
             return found[0]
         raise DataError(
             f"one table of {self.name} must have the name {words!r} or these words in it: found {len(found)}. "
-            f"Its tables are {'; '.join(repr(name) for name in self.tables)}."
+            f"Its tables are {self._names()}."
         )
+
+    def _names(self) -> str:
+        return "; ".join(map(repr, self.tables))
 
 
 def ken_french(path: str | Path, *, member: str | None = None, limits: Limits | None = None) -> FrenchFile:
@@ -259,7 +267,7 @@ def _blocks(lines: list[str], name: str) -> Iterator[_Block]:
             position += 1
             continue
         header = position - 1
-        columns = _cells(lines[header]) if header >= start else []
+        columns = _cells(lines[header], name, position) if header >= start else []
         if not columns or columns[0].lower() not in ("", "date"):
             raise DataError(
                 f"{name}, line {position + 1}: a table must have a header line (an empty cell, then names) before its "
@@ -272,7 +280,7 @@ def _blocks(lines: list[str], name: str) -> Iterator[_Block]:
         before, title = _split_title(text) if start == 0 else ([], text)
         rows = []
         while position < len(lines) and _is_row(lines[position]):
-            rows.append(_cells(lines[position]))
+            rows.append(_cells(lines[position], name, position + 1))
             position += 1
         yield _Block(before, " ".join(" ".join(title).split()), header, columns[1:], rows)
         start = position
@@ -283,8 +291,11 @@ def _is_row(line: str) -> bool:
     return bool(comma) and _DATE.fullmatch(first.strip().strip('"')) is not None
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line]), [])]
+def _cells(line: str, name: str, number: int) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]), [])]
+    except csv.Error as error:
+        raise DataError(f"{name}, line {number}: a line must be cells and commas: {error}. It is damaged.") from error
 
 
 def _split_title(text: list[str]) -> tuple[list[str], list[str]]:
@@ -338,12 +349,9 @@ def _table(block: _Block, name: str) -> FrenchTable:
 
 
 def _number(cell: str, name: str, line: int) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{name}, line {line}: values must be numbers: found {cell!r}.")
+    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
+    if math.isinf(value):
+        raise DataError(f"{name}, line {line}: values must be numbers: found {cell[:60]!r}.")
     return value
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -34,12 +36,12 @@ _DERIVED = (
     "spvw",
 )
 
-WELCH_GOYAL_LAGS = dict.fromkeys(_DERIVED, 1) | {"infl": 2}
+WELCH_GOYAL_LAGS: Mapping[str, int] = MappingProxyType(dict.fromkeys(_DERIVED, 1) | {"infl": 2})
 """Age in months at which each column is known: `panel.join_macro(frame, lag=WELCH_GOYAL_LAGS)`.
 
 Inflation is released in the following month, so Welch and Goyal (2008) wait one month more. All else they take as known
 at the end of its month, and so do these lags. Earnings are interpolated between quarters and reported later than that:
-say ``WELCH_GOYAL_LAGS | {"ep": 6, "de": 6}`` where ep and de must have been public.
+say ``{**WELCH_GOYAL_LAGS, "ep": 6, "de": 6}`` where ep and de must have been public.
 """
 
 

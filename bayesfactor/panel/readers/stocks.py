@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from bayesfactor.errors import (
     LookAheadError,
     first_three,
 )
+from bayesfactor.panel.codes import coded
 from bayesfactor.panel.files import read_table, require_columns
 from bayesfactor.panel.panel import Panel
 from bayesfactor.panel.periods import Calendar, parse_dates
-from bayesfactor.panel.reading import read_frame
+from bayesfactor.panel.reading import as_labels, read_frame
 
 Source = str | Path | pd.DataFrame
 
@@ -39,8 +40,10 @@ _JKP_OTHER = frozenset(
     prc_high prc_low bidask dolvol tvol ret ret_local ret_exc ret_lag_dif ret_exc_lead1m""".split()  # noqa: SIM905
 )
 _JKP_SCREENS = ("obs_main", "exch_main", "common", "primary_sec")
-_CODES = (-99.99, -999.0, -9999.0, -99999.0, -999999.0)
+_LATER = re.compile(r"lead|fwd|next", re.IGNORECASE)  # in names of what comes after the row
+_ROW_NUMBERS = re.compile(r"Unnamed: \d+|index|level_\d+|__index_level_\d+__")
 _FEWEST_FILLERS = 3
+_NOTHING: tuple[str, ...] = ()
 
 
 def gkx(
@@ -93,17 +96,19 @@ def gkx(
     kept = ["permno", *names, *({"mvel1"} & set(frame.columns) - set(names))]
     month = _months(frame["DATE"], "DATE")
     size = "mvel1" if "mvel1" in kept else None
-    data = frame[kept].assign(_known=month - 1)
+    _once(frame["permno"], month)
+    data = frame[kept].copy()
     if "sic2" in frame:
         data["sic2"] = _at(frame["sic2"], frame["permno"], month, data["permno"], month - 1)
     if isinstance(returns, str):
         require_columns(frame.columns, (returns,), "the GKX file")
-        data["_return"] = frame[returns].to_numpy()
-        told: tuple[str, ...] = ()
+        outcome, told = frame[returns], _NOTHING
     else:
-        data["_return"], told = _joined(returns, data["permno"], month)
+        outcome, told = _joined(returns, data["permno"], month)
     return _panel(
         data,
+        pd.Series(month - 1, name="the month before DATE"),
+        outcome,
         "gkx: characteristics of DATE explain the return of the same month, as its readme says",
         told,
         asset="permno",
@@ -152,12 +157,15 @@ def open_asset_pricing(
     """
     given = _named(characteristics)
     frame = _frame(path, "permno", "the Open Asset Pricing file", ("permno", "yyyymm", *given), only=bool(given))
-    names = tuple(given or (name for name in frame.columns if name not in ("permno", "yyyymm")))
+    names = given or _all(name for name in frame.columns if name not in ("permno", "yyyymm"))
     known = _months(frame["yyyymm"], "yyyymm")
     permno = _ids(frame["permno"], "permno")
-    values, told = _joined(returns, permno, known + 1)
+    _once(permno, known)
+    outcome, told = _joined(returns, permno, known + 1)
     return _panel(
-        frame[list(names)].assign(permno=permno, _known=known, _return=values),
+        frame[list(names)].assign(permno=permno),
+        pd.Series(known, name="yyyymm"),
+        outcome,
         "open_asset_pricing: signals of yyyymm explain the return of the next month",
         told,
         asset="permno",
@@ -209,13 +217,13 @@ def jkp(
     given = _named(characteristics)
     wanted = (*needed, *given, *((group,) if group else ()))
     frame = _frame(path, "id", "the JKP file", wanted)
-    countries = [country] if isinstance(country, str) else list(country)
+    countries = _strings(country, "country")
     there = frame["excntry"].astype(str).unique().tolist()
     absent = [name for name in countries if name not in there]
     if absent:
         raise DataError(f"country must be in excntry: {first_three(absent)} is not among {', '.join(sorted(there))}.")
     returns = {name for name in _JKP_OTHER if name.startswith("ret")}
-    ahead = [name for name in given if name in returns]
+    ahead = [name for name in given if name in returns or (name.startswith("ret") and _LATER.search(name))]
     if ahead:
         raise LookAheadError(
             f"{first_three(ahead)} are returns of the month or of the next, no characteristics. The past return is "
@@ -225,20 +233,21 @@ def jkp(
     line = f"jkp: {', '.join(countries)} has {keep.sum():,} of {len(frame):,} rows"
     for screen in _JKP_SCREENS:
         if screen in frame:
-            fewer = keep & (frame[screen] == 1)
+            fewer = keep & (frame[screen] == 1).fillna(False).to_numpy(bool)  # a missing flag is no 1
             line += f", {(keep & ~fewer).sum():,} left out for {screen}"
             keep = fewer
     if not keep.any():
         raise DataError(f"some row must pass the authors' screens ({', '.join(_JKP_SCREENS)} equal to 1): {line}.")
     frame = frame[keep]
     numeric = frame.select_dtypes("number").columns
-    names = tuple(given or (name for name in numeric if name not in _JKP_OTHER and name != group))
+    names = given or _all(name for name in numeric if name not in _JKP_OTHER and name != group)
     kept = dict.fromkeys(["me", *names, *((group,) if group else ())])
-    data = frame[list(kept)].assign(
-        id=_ids(frame["id"], "id"), _known=_months(frame["eom"], "eom"), _return=frame["ret_exc_lead1m"].to_numpy()
-    )
+    ids, month = _ids(frame["id"], "id"), _months(frame["eom"], "eom")
+    _once(ids, month)
     return _panel(
-        data,
+        frame[list(kept)].assign(id=ids),
+        pd.Series(month, name="eom"),
+        frame["ret_exc_lead1m"],
         line,
         (),
         asset="id",
@@ -296,8 +305,8 @@ def dixon_polson(
     DataError
         No date, several returns, or months of different length under "position".
     """
-    if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 0:
-        raise LookAheadError(f"lag must be a whole number of months, 0 or more: found {lag!r}.")
+    if not isinstance(asset, str) or asset == "date":
+        raise DataError(f'asset must be a column that names stocks, or "position": found {asset!r}.')
     if fillers not in (None, "drop", "keep"):
         raise DataError(f'fillers must be "drop" or "keep": found {fillers!r}.')
     exposures, outcome = (
@@ -330,16 +339,20 @@ def dixon_polson(
             f"stocks of a month must differ: the exposures of {first_three(cells)} repeat those of others exactly. "
             'Usually they stand for stocks without data. Say fillers="drop" or fillers="keep".'
         )
-    data = both[[*names]].assign(_asset=labels, _known=month - 1, _return=both[named[0]].to_numpy())
+    known = pd.Series(month - 1, name="the month before date")
+    data = both[[*names]].assign(**{asset: labels})
+    outcome = pd.Series(both[named[0]])
     line = "dixon_polson: a date labels the month of the return"
     if fillers == "drop":
-        data = data[~copies]
+        data, known, outcome = data[~copies], known.loc[~copies], outcome.loc[~copies]
         line += f"; {copies.sum():,} filler rows left out"
     return _panel(
         data,
+        known,
+        outcome,
         line,
         (),
-        asset="_asset",
+        asset=asset,
         lag=lag,
         units=units,
         excess=excess,
@@ -370,31 +383,47 @@ def _agree(x: pd.DataFrame, y: pd.DataFrame, asset: str) -> None:
 
 def _panel(
     data: pd.DataFrame,
+    known: pd.Series,
+    outcome: pd.Series,
     line: str,
     odd: tuple[str, ...],
     *,
+    asset: str,
     characteristics: tuple[str, ...],
     lag: int = 0,
+    size: str | None = None,
     **told: object,
 ) -> Panel:
-    """`read_frame` of rows that are dated by what they know, each with the return of the month after."""
+    """`read_frame` of rows that are dated by what they know, each with the return of the month after.
+
+    `known` (month) and `outcome` are row by row those of `data`; messages call them by their names.
+    """
+    time, returns = str(known.name), str(outcome.name)
     if not characteristics:
         raise DataError("a panel needs at least one characteristic: no column is left. Name some.")
-    _refuse_codes(data, characteristics)
-    ends = (data["_known"].to_numpy() + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+    taken = [name for name in characteristics if name in (time, returns, asset)]
+    if taken:
+        raise LookAheadError(
+            f"characteristics must be other columns than the asset, the date and the return to be explained: found "
+            f"{first_three(taken)}. Leave them out."
+        )
+    _refuse_codes(data, dict.fromkeys((*characteristics, *((size,) if size else ()))))
+    ends = (known.to_numpy() + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
     panel = read_frame(
-        data.assign(_known=ends.astype("datetime64[ns]")),
-        time="_known",
-        returns="_return",
+        data.assign(**{time: ends.astype("datetime64[ns]"), returns: outcome.to_numpy()}),
+        time=time,
+        asset=asset,
+        returns=returns,
         returns_over="next",
         lag=lag,
         frequency="monthly",
         characteristics=list(characteristics),
+        size=size,
         **told,  # type: ignore[arg-type]
     )
     for message in odd:
         warnings.warn(message, DataWarning, stacklevel=3)
-    return replace(panel, history=(line, *panel.history), warnings=(*odd, *panel.warnings))
+    return panel._noted((line, *panel.history), (*odd, *panel.warnings))
 
 
 def _frame(path: Source, asset: str, layout: str, wanted: Sequence[str], only: bool = False) -> pd.DataFrame:
@@ -409,22 +438,61 @@ def _frame(path: Source, asset: str, layout: str, wanted: Sequence[str], only: b
     else:
         frame = read_table(path, text=(asset,), columns=columns if only else None)
     require_columns(frame.columns, columns, layout)
+    if frame.empty:
+        raise DataError(f"{layout} must have rows: found none.")
     return frame[columns] if only else frame
 
 
 def _named(characteristics: Sequence[str] | None) -> tuple[str, ...]:
-    return (characteristics,) if isinstance(characteristics, str) else tuple(characteristics or ())
+    if characteristics is None:
+        return ()
+    names = _strings(characteristics, "characteristics")
+    repeated = [name for position, name in enumerate(names) if name in names[:position]]
+    if repeated:
+        raise DuplicateKeyError(f"characteristics must be named once: repeated {first_three(repeated)}.")
+    return names
+
+
+def _strings(given: object, what: str) -> tuple[str, ...]:
+    """One text, or several."""
+    texts = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else ()
+    if not texts or not all(isinstance(one, str) for one in texts):
+        raise DataError(f"{what} must be one text or several, such as those in the file: found {given!r}.")
+    return tuple(str(one) for one in texts)
+
+
+def _all(columns: Iterable[object]) -> tuple[str, ...]:
+    """Every column that is left, where none were named."""
+    names = tuple(str(name) for name in columns)
+    if numbers := [name for name in names if _ROW_NUMBERS.fullmatch(name)]:
+        raise DataError(
+            f"characteristics must be named where the file has columns of row numbers: found {first_three(numbers)}. "
+            "Drop these, or say what you want: characteristics=[...]."
+        )
+    if later := [name for name in names if _LATER.search(name)]:
+        raise LookAheadError(
+            f"characteristics must be known at the end of their month: {first_three(later)} are named as what comes "
+            "after. Drop them, or say what you want: characteristics=[...]."
+        )
+    return names
 
 
 def _ids(column: pd.Series, name: str) -> np.ndarray:
-    """Identifiers as text; 10001.0, a whole number that became a float beside missing ones, is 10001."""
-    if column.isna().any():
-        rows = np.flatnonzero(column.isna())
-        raise DataError(
-            f"column {name!r} must name a stock in every row: missing in {first_three(f'row {r}' for r in rows)}."
+    """Identifiers as text, row by row; text 10001.0, a whole number that was once written as a float, is 10001."""
+    labels, codes = as_labels(column, name, required=True)
+    return pd.Series(labels).str.strip().str.replace(r"^(\d+)\.0+$", r"\1", regex=True).to_numpy(dtype=str)[codes]
+
+
+def _once(assets: pd.Series | np.ndarray, months: np.ndarray) -> None:
+    """Refuse a stock that has two rows of one month, by the months of the file."""
+    index = pd.MultiIndex.from_arrays([assets, months])
+    again = index.duplicated()
+    if again.any():
+        cells = [(_show(month), asset) for asset, month in index[again]]
+        raise DuplicateKeyError(
+            f"each (month, asset) must come once: repeated {first_three(cells)}. Usually a table given twice, data of "
+            "a higher frequency, or two share classes under one name."
         )
-    text = column.astype(str).str.strip()
-    return text.str.replace(r"^(\d+)\.0+$", r"\1", regex=True).to_numpy(dtype=str)
 
 
 def _months(column: pd.Series, name: str) -> np.ndarray:
@@ -434,12 +502,7 @@ def _months(column: pd.Series, name: str) -> np.ndarray:
 
 def _at(values: pd.Series, assets: pd.Series, months: np.ndarray, wanted: pd.Series, when: np.ndarray) -> np.ndarray:
     """Values of the same asset at other months, by label; missing where there is none."""
-    index = pd.MultiIndex.from_arrays([assets, months])
-    again = index.duplicated()
-    if again.any():
-        cells = [(_show(month), asset) for asset, month in index[again]]
-        raise DuplicateKeyError(f"each (month, asset) must come once: repeated {first_three(cells)}.")
-    table = pd.Series(values.to_numpy(), index=index)
+    table = pd.Series(values.to_numpy(), index=pd.MultiIndex.from_arrays([assets, months]))
     return table.reindex(pd.MultiIndex.from_arrays([wanted, when])).to_numpy()
 
 
@@ -449,16 +512,23 @@ def _show(month: int) -> str:
 
 def _joined(
     returns: pd.Series | pd.DataFrame, permno: pd.Series | np.ndarray, month: np.ndarray
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> tuple[pd.Series, tuple[str, ...]]:
     """Returns of the months, by permno and month; and what one should know about the join."""
     if not isinstance(returns, pd.Series | pd.DataFrame):
         raise DataError(
             f"returns must be a Series or a frame, joined by permno and date: found {type(returns).__name__}."
         )
-    frame = returns.to_frame("_return") if isinstance(returns, pd.Series) else returns
+    frame = returns.to_frame("returns") if isinstance(returns, pd.Series) else returns
+    both = [name for name in frame.index.names if name is not None and name in frame.columns]
+    if both:
+        raise DataError(f"a name must mean one thing: {both} is both an index level and a column of returns. Drop one.")
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     columns = [str(name) for name in frame.columns]
+    if len(set(columns)) < len(columns):
+        raise DuplicateKeyError(f"column names of returns must be unique: found {', '.join(columns)}.")
+    if frame.empty:
+        raise DataError("returns must have rows: found none.")
     frame = frame.set_axis(columns, axis="columns")
     require_columns(frame.columns, ("permno",), "returns")
     dates = [name for name in columns if name.lower() in ("date", "time", "yyyymm", "month", "eom", "mthcaldt")]
@@ -480,6 +550,7 @@ def _joined(
             "make them NaN."
         )
     assets, months = pd.Series(_ids(frame["permno"], "permno")), _months(frame[dates[0]], dates[0])
+    _once(assets, months)
     wanted = pd.Series(permno)
     values = _at(numbers.astype(float), assets, months, wanted, month)
     table = pd.MultiIndex.from_arrays([assets, months])
@@ -492,23 +563,23 @@ def _joined(
             f"{_show(month.max())})."
         )
     message = f"{unused.sum():,} of {len(frame):,} returns have no row of characteristics and are not used."
-    return values, (message,) if unused.any() else ()
+    return pd.Series(values, name="returns"), (message,) if unused.any() else ()
 
 
-def _refuse_codes(data: pd.DataFrame, names: Sequence[str]) -> None:
-    """Refuse a missing code: the least value of a column, far from all others."""
+def _refuse_codes(data: pd.DataFrame, names: Iterable[str]) -> None:
+    """Refuse a missing code: the least value of a column, and below 0 where nothing else is, or far from all others."""
     for name in names:
         column = data[name]
-        if not pd.api.types.is_numeric_dtype(column.dtype):
+        if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_complex_dtype(column.dtype):
             continue
         values = column.to_numpy(dtype=float, na_value=np.nan)
-        coded = np.isin(values, _CODES)
-        rest = values[~coded & ~np.isnan(values)]
-        if not coded.any() or not rest.size:
+        codes = coded(values)
+        rest = values[~codes & ~np.isnan(values)]
+        if not codes.any() or not rest.size:
             continue
-        code = values[coded].max()
-        if rest.min() - code > max(np.ptp(rest), 1.0):
-            rows = first_three(f"row {row}" for row in data.index[coded])
+        code = values[codes].max()
+        if rest.min() >= 0 or rest.min() - code > max(np.ptp(rest), 1.0):
+            rows = first_three(f"row {row}" for row in np.flatnonzero(codes))
             raise DataError(
                 f"column {name!r} must be NaN where it is missing: it is {code:g} in {rows}, all else lies in "
                 f"{rest.min():.4g} to {rest.max():.4g}. Usually a missing code: replace it by NaN."

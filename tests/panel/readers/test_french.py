@@ -386,3 +386,31 @@ def test_the_riskless_rate_of_a_file_serves_a_panel(tmp_path: Path) -> None:
         row = difference.values[position]
         # a return of size 0.1 loses 1 ulp of it in the difference
         np.testing.assert_allclose(row[~np.isnan(row)], riskless[month], atol=1e-15)
+
+
+@pytest.mark.parametrize("cell", ["1_0", "0x1", "١", "1e999", "1,5", "nan", "--1", ". "])
+def test_only_plain_numbers_are_numbers(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line \d+: (values must be numbers|a row must have 2 values)"):
+        read(tmp_path, HEAD + f",Mkt-RF,RF\n202001, {cell}, 0.1\n" + TAIL)
+    for number in ("1e-3", "+.5", "2."):
+        assert (
+            read(tmp_path, HEAD + f",Mkt-RF,RF\n202001, {number}, 0.1\n" + TAIL)
+            .tables["monthly"]
+            .values.notna()
+            .all(None)
+        )
+
+
+def test_a_raw_market_is_no_factor(tmp_path: Path) -> None:
+    """`Mkt` is the market's return itself, as indices of countries are."""
+    table = read(tmp_path, HEAD + ",Mkt,SMB\n202001, 1.0, 2.0\n" + TAIL).tables["monthly"]
+    with pytest.raises(UnitsError, match=r"Mkt \(1 in all\).* are not among"):
+        table.factors(units="percent")
+
+
+def test_damage_and_wrong_words_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line \d+: a line must be cells and commas.*field larger"):
+        read(tmp_path, HEAD + ",Mkt-RF,RF\n202001, " + "1" * 200_000 + ", 0.1\n" + TAIL)
+    file = read(tmp_path, HEAD + ",Mkt-RF,RF\n202001, 1.0, 0.1\n" + TAIL)
+    with pytest.raises(DataError, match=r"named by words of its title: found 0. Its tables are 'monthly'"):
+        file[0]  # type: ignore[index]

@@ -120,3 +120,9 @@ def test_faults_are_told(tmp_path: Path) -> None:
     path = tmp_path / "raw.csv"
     raw().to_csv(path, index=False)
     pd.testing.assert_frame_equal(welch_goyal(path), welch_goyal(raw()))
+
+
+def test_the_lags_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        WELCH_GOYAL_LAGS["infl"] = 1  # type: ignore[index]
+    assert {**WELCH_GOYAL_LAGS, "ep": 6}["ep"] == 6
