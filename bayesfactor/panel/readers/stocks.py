@@ -341,15 +341,15 @@ def dixon_polson(
         )
     known = pd.Series(month - 1, name="the month before date")
     data = both[[*names]].assign(**{asset: labels})
-    outcome = pd.Series(both[named[0]])
+    earned = pd.Series(both[named[0]])
     line = "dixon_polson: a date labels the month of the return"
     if fillers == "drop":
-        data, known, outcome = data[~copies], known.loc[~copies], outcome.loc[~copies]
+        data, known, earned = data[~copies], known.loc[~copies], earned.loc[~copies]
         line += f"; {copies.sum():,} filler rows left out"
     return _panel(
         data,
         known,
-        outcome,
+        earned,
         line,
         (),
         asset=asset,
