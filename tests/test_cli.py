@@ -130,7 +130,7 @@ def test_check_finds_a_planted_future_and_writes_its_tables(tmp_path: Path) -> N
     flat = " ".join(result.stdout.split())
     assert "look-ahead? future has a mean rank correlation of +0." in flat
     assert "x1 has a mean" not in flat
-    assert "leave out future: --characteristics x1,x2" in flat
+    assert "--exclude future, or leave them out of --characteristics" in flat
     assert "assets leave before the end" in flat
     assert "missing cells of" in flat
     assert "0 changed" in flat
@@ -156,7 +156,7 @@ def test_check_says_what_it_found_before_preparation_refuses(tmp_path: Path) -> 
     frame.to_parquet(tmp_path / "data.parquet")
     said = call("check", tmp_path / "data.parquet", *READ, code=2)
     assert "constant or missing for all assets: x2 15 of 15 periods" in " ".join(said.stdout.split())
-    assert "leave out x2: --characteristics x1" in " ".join(said.stdout.split())
+    assert "--exclude x2, or" in " ".join(said.stdout.split())
     assert "a characteristic must vary over assets" in " ".join(said.stderr.split())
 
 

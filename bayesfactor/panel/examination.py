@@ -346,7 +346,7 @@ def _suggestions(panel: Panel, table: pd.DataFrame, extremes: pd.DataFrame, smal
     out = table[suspect | poor | (table["repeated"] >= _NEVER_CHANGES)]
     kept = table.drop(out.index)
     if len(out) and len(kept):
-        suggested.append(f"leave out {', '.join(out.index)}: --characteristics {','.join(kept.index)}")
+        suggested.append(f"--exclude {','.join(out.index)}, or leave them out of --characteristics")
     share = _coverage(panel, list(kept.index)) if len(kept) else None
     if share is not None:
         suggested.append(f"--covered {share:g} leaves out assets with few characteristics, and keeps 90% of the rows")
