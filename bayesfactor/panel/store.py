@@ -491,15 +491,16 @@ def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
             f"{path / MANIFEST} has changed since it was written, or is not that of a panel store: its SHA-256 "
             f"differs. {_REMEDY}"
         )
-    try:
-        newer, whole = manifest["schema"] > SCHEMA, _is_whole(manifest)
-    except (LookupError, TypeError, AttributeError):
-        newer = whole = False
-    if newer:
+    schema = manifest.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
         raise CorruptResultError(
-            f"{path} has schema {manifest['schema']}, this version reads up to {SCHEMA}: it was written by a newer "
+            f"{path} has schema {schema}, this version reads up to {SCHEMA}: it was written by a newer "
             "bayesfactor, upgrade to read it."
         )
+    try:
+        whole = isinstance(schema, int) and _is_whole(manifest)
+    except (LookupError, TypeError, AttributeError):
+        whole = False
     if not whole:
         raise CorruptResultError(
             f"{path / MANIFEST} must hold all that a store says of itself, and parts are missing or do not agree, "

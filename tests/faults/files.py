@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bayesfactor.errors import CorruptResultError, DataError, DuplicateKeyError
+from bayesfactor.errors import CorruptResultError, DataError, DuplicateKeyError, UnsafeArchiveError
 from bayesfactor.panel import read_frame
 
 from . import made
@@ -82,6 +82,21 @@ def zipped(**members: bytes | str) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def bomb() -> str:
+    """A CSV that is a header and 80 MB of zeros: a thousandth of it when packed."""
+    return csv_text().splitlines()[0] + "\n" + "0" * 80_000_000
+
+
+def linked() -> bytes:
+    """A zip whose member is a symbolic link."""
+    member = zipfile.ZipInfo("panel.csv")
+    member.external_attr = 0o120777 << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, "/etc/passwd")
     return buffer.getvalue()
 
 
@@ -401,4 +416,44 @@ ARCHIVES = [
     ),
 ]
 
-FAULTS = list(itertools.chain(PATHS, PARQUET, CSV, ARCHIVES))
+UNSAFE = [
+    *[
+        file(
+            f"zip with a member {where}",
+            "panel.csv.zip",
+            lambda member=member: zipped(**{member: csv_text()}),
+            UnsafeArchiveError,
+            rf"panel\.csv\.zip.*{member}",
+        )
+        for where, member in {
+            "that climbs out": "../../panel.csv",
+            "that climbs out within": "a/../../panel.csv",
+            "at an absolute path": "/tmp/panel.csv",
+            "on another drive": "C:panel.csv",
+        }.items()
+    ],
+    file("zip with a symbolic link", "panel.csv.zip", linked, UnsafeArchiveError, r"panel\.csv\.zip.*'panel\.csv'"),
+    file(
+        "zip in a zip",
+        "panel.csv.zip",
+        lambda: zipped(**{"panel.csv": zipped(**{"panel.csv": csv_text()})}),
+        UnsafeArchiveError,
+        r"panel\.csv\.zip/panel\.csv",
+    ),
+    file(
+        "zip that unpacks to a thousand times its size",
+        "panel.csv.zip",
+        lambda: zipped(**{"panel.csv": bomb()}),
+        UnsafeArchiveError,
+        r"panel\.csv\.zip/panel\.csv",
+    ),
+    file(
+        "gzip that unpacks to a thousand times its size",
+        "panel.csv.gz",
+        lambda: gzip.compress(bomb().encode()),
+        UnsafeArchiveError,
+        r"panel\.csv\.gz",
+    ),
+]
+
+FAULTS = list(itertools.chain(PATHS, PARQUET, CSV, ARCHIVES, UNSAFE))

@@ -163,7 +163,7 @@ FILES = [
     spoilt("empty chunk", lambda path: chunk(path, "returns").write_bytes(b""), MONTH),
     spoilt(
         "pickle in place of a chunk",
-        lambda path: chunk(path, "returns").write_bytes(pickle.dumps(Bomb(path / "exploded"))),
+        lambda path: chunk(path, "returns").write_bytes(pickle.dumps(Bomb(Path("exploded")))),
         MONTH,
     ),
     spoilt("chunks of two months exchanged", swap, "2015-06 of the panel store"),
@@ -210,7 +210,7 @@ MANIFESTS = [
     spoilt("manifest that is binary", manifest_of(b"\xff\xfe\x00"), r"manifest\.json"),
     spoilt(
         "manifest that is a pickle",
-        lambda path: (path / "manifest.json").write_bytes(pickle.dumps(Bomb(path / "exploded"))),
+        lambda path: (path / "manifest.json").write_bytes(pickle.dumps(Bomb(Path("exploded")))),
         r"manifest\.json",
     ),
     *[

@@ -328,6 +328,8 @@ def test_newer_schemas_and_folders_elsewhere_are_refused(tmp_path: Path) -> None
         bf.open_panel(rewritten(tmp_path / "p", parts=parts))
     with pytest.raises(CorruptResultError, match=r"schema 2.*upgrade"):
         bf.open_panel(rewritten(tmp_path / "p", schema=2))
+    with pytest.raises(CorruptResultError, match=r"schema 2.*upgrade"):
+        bf.open_panel(rewritten(tmp_path / "p", schema=2, content={}))  # whatever a newer version writes
 
 
 @pytest.fixture(scope="module")
