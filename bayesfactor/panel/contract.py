@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import DataError, DuplicateKeyError, UnitsError, first_three
+from bayesfactor.panel.codes import MISSING_CODES
 from bayesfactor.panel.periods import FIRST_DAY, LAST_DAY, PERIODS_PER_YEAR, as_days, check_frequency, period_ends, show
 
 DIMS = {
@@ -34,7 +35,6 @@ _TOTAL_LOSS = -0.99 + 1e-9
 _GREATEST_RETURN = 100.0  # 10,000% in one period
 _ENOUGH_RETURNS = 30
 _RANK_ROUNDING = 1e-6  # of float32
-_MISSING_CODES = (-99.99, -999.0, -9999.0)
 _BOOLEAN = ("missing", "in_universe", "observed")
 _UNITS = {
     "returns": "decimal per period, excess",
@@ -107,11 +107,11 @@ def total_losses(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
 
 
 def missing_codes(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
-    """A warning for each characteristic that holds -99.99, -999 or -9999 more than once in the universe."""
+    """A warning for each characteristic that holds one of `MISSING_CODES` more than once in the universe."""
     texts: tuple[str, ...] = ()
     for k, name in enumerate(data.indexes["characteristic"]):
         values = data.characteristics.values[..., k]
-        for code in _MISSING_CODES:
+        for code in MISSING_CODES:
             held = ((values == code) | (values == np.float32(code))) & data.in_universe.values
             if held.sum() > 1:
                 cells = cells_of(held, [data.indexes[dim] for dim in DIMS["returns"]], frequency)
