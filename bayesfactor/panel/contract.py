@@ -109,8 +109,9 @@ def total_losses(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
 def missing_codes(data: xr.Dataset, frequency: str) -> tuple[str, ...]:
     """A warning for each characteristic that holds one of `MISSING_CODES` more than once in the universe."""
     texts: tuple[str, ...] = ()
-    lowest = np.fmin.reduce(data.characteristics.values, axis=(0, 1))  # no codes above: most columns are done
-    for k in np.flatnonzero(lowest < max(MISSING_CODES) + 0.01):  # in float32 -99.99 is above it
+    lowest = np.fmin.reduce(data.characteristics.values, axis=(0, 1))
+    reach = np.flatnonzero(lowest < max(MISSING_CODES) + 0.01)  # most columns do not; in float32 -99.99 is above it
+    for k in reach.tolist():
         name, values = data.indexes["characteristic"][k], data.characteristics.values[..., k]
         for code in MISSING_CODES:
             held = ((values == code) | (values == np.float32(code))) & data.in_universe.values
