@@ -20,6 +20,7 @@ SURE = 4.0  # standard errors of a mean correlation
 _PAIRS = 10  # assets that a rank correlation needs
 _PERIODS = 3  # correlations that a mean needs
 _N_EXTREMES = 10
+_MANY_LEAVE = 20
 _MOSTLY_MISSING, _OFTEN_MISSING = 0.5, 0.05
 _MOSTLY_FLAT, _MOSTLY_TIED, _MOSTLY_ZERO = 0.25, 0.5, 0.05
 _NEVER_CHANGES = 0.999
@@ -332,9 +333,18 @@ def _about_assets(panel: Panel) -> tuple[str, ...]:
         if np.ptp(count) == 0
         else ""
     )
+    traded = (universe & observed).any(axis=1)
+    whole = leaves.sum() >= _MANY_LEAVE and observed[traded][universe[traded]].all()
+    dropped = (
+        " No row ever lacks its return: were rows left out for want of one? Then the universe knows what came later, "
+        "and the losses at delisting are not in it."
+        if whole
+        else ""
+    )
     return (
         f"{leaves.sum():,} of {n_assets:,} assets leave before the end; the return of their last period is known for "
-        f"{known.sum():,}{mean}{f', missing for {lost:,}: losses at delisting may be lost' if lost else ''}.{chosen}",
+        f"{known.sum():,}{mean}{f', missing for {lost:,}: losses at delisting may be lost' if lost else ''}.{dropped}"
+        f"{chosen}",
     )
 
 

@@ -341,3 +341,14 @@ def test_columns_of_indicators_are_no_cells_that_were_there() -> None:
     assert len(prepared.characteristics) == 6
     pd.testing.assert_frame_equal(prepared.missing_cells(), raw.missing_cells())
     pd.testing.assert_frame_equal(prepared.describe(), raw.describe())
+
+
+def test_rows_dropped_for_want_of_a_return_are_suspected() -> None:
+    whole = datasets.us_equities(prepared=False)
+    assert said(examine(whole), "No row ever lacks its return")
+    data = whole.data.copy()
+    returns = data["returns"].values.copy()
+    t, i = np.argwhere(data["in_universe"].values & data["observed"].values)[0]
+    returns[t, i] = np.nan
+    data = data.drop_vars("observed").assign(returns=(("time", "asset"), returns))
+    assert not said(examine(Panel(data, "monthly")), "No row ever lacks its return")

@@ -26,6 +26,7 @@ from bayesfactor.panel.reading import publication_dates
 
 _LATE_DAYS = np.timedelta64(7, "D")  # a fiscal period that ends on a month's first seven days is the month's before
 # typical values over market equity that only other currency units explain are outside of these
+_SOONEST_DAYS = 5  # from a fiscal period's end to its report, typically
 _PLAUSIBLE = {
     "assets": (0.03, 200.0),
     "book_equity": (0.01, 50.0),
@@ -199,6 +200,14 @@ def _check_filing(columns: Columns, filed: Days) -> None:
         raise LookAheadError(
             f"a report must be filed after its fiscal period has ended: found {cells(early)}. Usually `available` "
             "dates the report before, or the columns are swapped."
+        )
+    typical = np.median((filed - columns.days).astype(np.int64))
+    if typical < _SOONEST_DAYS:
+        raise LookAheadError(
+            f"a report must be filed after its fiscal period has ended, which takes weeks: the median here is "
+            f"{typical:.0f} days, as at {cells(filed - columns.days < np.timedelta64(_SOONEST_DAYS, 'D'))}. Usually "
+            "`available` is the end of the fiscal period. Give filing dates; without any, dates that are surely later, "
+            "such as four months after the end."
         )
     key = pd.DataFrame({"asset": columns.codes, "period": fiscal_months(columns.days), "filed": filed})
     again = key.duplicated().to_numpy()

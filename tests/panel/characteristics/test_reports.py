@@ -277,3 +277,15 @@ def test_currency_units_and_unmatched_assets() -> None:
     with pytest.raises(DataError, match="market_equity must be positive"):
         table(FRAME, PRICES.assign(market_equity=-1.0))
     assert "bm" not in table(FRAME, PRICES.drop(columns="market_equity"))
+
+
+@pytest.mark.parametrize("days", [0, 4])
+def test_the_end_of_the_fiscal_period_is_no_filing_date(days: int) -> None:
+    ends = pd.date_range("2012-03-31", periods=8, freq="QE")
+    frame = pd.DataFrame({"gvkey": "G", "end": ends, "filed": ends + pd.Timedelta(days=days), "sales": 1.0})
+    prices = pd.DataFrame({"date": [pd.Timestamp("2014-06-30")], "asset": ["G"], "market_equity": [2.0]})
+    told = {"time": "end", "asset": "gvkey", "available": "filed", "items": {"sales": "sales"}, "reports": "quarterly"}
+    with pytest.raises(LookAheadError, match=rf"the median here is {days} days, as at \(2012-03-31, G"):
+        from_reports(frame, prices, **told)
+    later = frame.assign(filed=frame["end"] + pd.Timedelta(days=5))
+    assert from_reports(later, prices, **told)["sp"].tolist() == [2.0]
