@@ -82,6 +82,7 @@ def child(inference: Any, checkpoint: Path, moment: str | None) -> None:
     "after:3" when it has been, "wait:3" then too.
     """
     use_compilation_cache()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would we
     from bayesfactor.inference import checkpoint as module
 
     module.CHECKPOINT_SECONDS = module.CHECKPOINT_COSTS = 0.0
