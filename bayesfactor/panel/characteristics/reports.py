@@ -90,7 +90,7 @@ def from_reports(
     DataError, DuplicateKeyError, AlignmentError
         Naming the first rows.
     LookAheadError
-        When a filing date is missing, or before its fiscal period's end.
+        When a filing date is missing, or before its fiscal period's end, or typically within five days of it.
     UnitsError
         When market equity and the balance sheets are plainly not in the same currency units.
     """
