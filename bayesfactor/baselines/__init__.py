@@ -1,0 +1,1 @@
+"""Other people's estimators behind fit and forecast: what a posterior must beat."""
