@@ -33,6 +33,12 @@ _HOME = {
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
     "choose_architecture": "bayesfactor.evaluation",
+    "Forecasts": "bayesfactor.evaluation.forecasts",
+    "load_forecasts": "bayesfactor.evaluation.forecasts",
+    "Window": "bayesfactor.evaluation.windows",
+    "Windows": "bayesfactor.evaluation.windows",
+    "processes": "bayesfactor.evaluation.workers",
+    "walk_forward": "bayesfactor.evaluation.walk_forward",
 }
 _MODULES = {
     "characteristics": "bayesfactor.panel.characteristics",
@@ -51,9 +57,12 @@ __all__ = [
     "SVI",
     "Exact",
     "Fit",
+    "Forecasts",
     "FundamentalFactorModel",
     "Panel",
     "PanelStore",
+    "Window",
+    "Windows",
     "__version__",
     "characteristics",
     "choose_architecture",
@@ -65,11 +74,13 @@ __all__ = [
     "fit",
     "interactions",
     "load",
+    "load_forecasts",
     "metrics",
     "models",
     "month_scores",
     "open_panel",
     "plots",
+    "processes",
     "read_frame",
     "readers",
     "redraw",
@@ -78,12 +89,17 @@ __all__ = [
     "simulate",
     "sorts",
     "to_csv",
+    "walk_forward",
 ]
 
 if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.compare import compare
+    from bayesfactor.evaluation.forecasts import Forecasts, load_forecasts
+    from bayesfactor.evaluation.walk_forward import walk_forward
+    from bayesfactor.evaluation.windows import Window, Windows
+    from bayesfactor.evaluation.workers import processes
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel

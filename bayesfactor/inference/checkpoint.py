@@ -172,17 +172,22 @@ class Checkpoint:
 
     def _compare(self, found: dict[str, Any]) -> None:
         """Refuse another run's file."""
-        there, here = _flat(found), _flat(self._identity)
-        differing = [
-            f"{name} is {there.get(name, 'absent')} in the file, {here.get(name, 'absent')} was asked"
-            for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name) or (name in there) != (name in here)
-        ]
+        differing = differences(found, self._identity)
         if differing:
             raise DataError(
                 f"the checkpoint {self.path} must be of the same run, and is of another: {'; '.join(differing)}. "
                 "Give another path, or delete the file."
             )
+
+
+def differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """In words, what two descriptions of a run do not agree on."""
+    there, here = _flat(found), _flat(asked)
+    return [
+        f"{name} is {there.get(name, 'absent')} in the file, {here.get(name, 'absent')} was asked"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name) or (name in there) != (name in here)
+    ]
 
 
 def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: str) -> dict[str, Any]:
@@ -199,8 +204,8 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
     precision : "float32" or "float64".
     """
     return {
-        "model": _described(model),
-        "inference": _described(inference),
+        "model": described(model),
+        "inference": described(inference),
         "seed": seed,
         "panel": panel,
         "precision": precision,
@@ -209,7 +214,14 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
     }
 
 
-def _described(instance: Any) -> dict[str, Any]:
+def described(instance: Any) -> dict[str, Any]:
+    """Class and fields of a dataclass as JSON: what the bits of a run depend on.
+
+    Raises
+    ------
+    DataError
+        When it is no dataclass.
+    """
     if not dataclasses.is_dataclass(instance):
         raise DataError(
             f"checkpoint= must know everything that the bits depend on, and {type(instance).__name__} is no dataclass: "

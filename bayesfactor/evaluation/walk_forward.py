@@ -1,0 +1,595 @@
+"""Walking forward: learn from the past of a window, forecast its test periods, move on."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
+from bayesfactor.evaluation.common_law import CommonLaw, common_law
+from bayesfactor.evaluation.forecasts import Forecasts, joined, table_of_windows
+from bayesfactor.evaluation.scores import UNITS, month_scores, scored_assets
+from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
+from bayesfactor.evaluation.windows import Window, Windows, inside, laid
+from bayesfactor.inference import Fit, fit
+from bayesfactor.inference.checkpoint import described
+from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
+from bayesfactor.panel import Panel
+from bayesfactor.panel.store import PanelStore, open_panel
+from bayesfactor.quantities.predictive import predictive_of_laws, predictive_returns
+
+Transform = Callable[[Panel], Callable[[Panel], Panel]]
+Report = Callable[[int, int], None]
+
+HAPPENED = ("returns", "benchmark_returns", "portfolio_returns")  # in a period, unknown before it
+AUDITED = 3  # training windows whose panel is made again from truncated data
+IN_FLIGHT = 2  # windows sent to an executor for each of its workers, so that none waits
+PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro", "numpy")
+
+
+def walk_forward(
+    model: Any,
+    panel: Panel | PanelStore,
+    inference: Inference | None,
+    windows: Windows | Sequence[Window],
+    *,
+    executor: Executor | None = None,
+    store: str | Path | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    transform: Transform | None = None,
+    audit: bool = True,
+    progress: bool | Report | None = None,
+) -> Forecasts:
+    """Out-of-sample forecasts of one forecaster: fitted anew in every window, on what was known before it.
+
+    In each window the forecaster learns from the training periods; of several candidates the one with the best log
+    score on the validation periods is fitted again to training and validation. Then it forecasts the test periods from
+    characteristics alone: their returns are taken away before it sees them, and come back only to judge.
+
+    Parameters
+    ----------
+    model : a model; a baseline of `bayesfactor.baselines`; or candidates by name, {name: model}, all of one kind,
+        which need windows with validation periods.
+    panel : prepared `Panel`, or a `PanelStore`, of which one window at a time is read (by the workers themselves).
+    inference : of a model; None for baselines.
+    windows : `Windows.expanding(...)` or `Windows.rolling(...)`, or a list of `Window`.
+    executor : any `concurrent.futures.Executor`; None computes here, one window after the other. `processes(n)` gives
+        local processes; a Dask cluster is ``distributed.Client(...).get_executor(pure=False)``. The results are those
+        computed here, in any order and number of workers.
+    store : folder that keeps the result of every window, each written at once or not at all. The same call goes on
+        after an interruption, and computes only what is missing or whose data have changed: when the panel has grown
+        by a month, the windows before it are kept.
+    seed : fixes every draw; each window has its own seed, made of this and the date of its first test period.
+    name : what the forecaster is called; its repr if None.
+    transform : what learns from data, such as bounds to winsorise at: it is given the panel to learn from, and returns
+        a function that is applied to that panel and to the test periods (their returns taken away).
+    audit : make the panel again from data truncated at some training ends, and refuse it when it differs (see
+        `Panel.audit`). Turn it off when reading again takes too long, or the panel was audited.
+    progress : True or False; by default a bar on a terminal. Or a function called with (windows done, windows in all).
+
+    Returns
+    -------
+    `Forecasts`.
+
+    Raises
+    ------
+    LookAheadError
+        When windows overlap, or the panel changes with later data.
+    EmptyWindowError
+        When the panel is too short, or a window without any return to learn from.
+    DataError
+        When the panel is not prepared, the inference does not suit the forecaster, or the store is of another walk.
+    CorruptResultError
+        When a file of the store is damaged.
+    KeyboardInterrupt
+        On Ctrl-C; says how many windows are stored.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the fit of a window is not "ok", once for all windows; see ``forecasts.windows``.
+    DataWarning
+        When a characteristic ranks returns of its own row too well to be known before them.
+    """
+    seed = as_seed(seed)
+    candidates = _candidates(model, inference)
+    _check_panel(panel)
+    laid_out = laid(windows, panel)
+    _check_validation(candidates, laid_out)
+    if audit and isinstance(panel, Panel):
+        _audit(panel, laid_out)
+    called = name or (", ".join(candidates) if isinstance(model, Mapping) else repr(model))
+    attrs = _attrs(called, candidates, panel, inference, windows, seed)
+    kept = None
+    if store is not None:
+        identity = _identity(candidates, inference, seed, transform)
+        kept = WindowStore.prepare(store, identity, attrs, [file_of(window) for window in laid_out])
+    plan = _Plan(candidates, inference, seed, transform, panel, laid_out)
+    bar, report = _progress(progress, called)
+    results: dict[int, WindowResult] = {}
+
+    def done(number: int, result: WindowResult, data: str | None) -> None:
+        """Keep a result; `data` is None where it was kept before."""
+        results[number] = result
+        if kept is not None and data is not None:
+            kept.keep(file_of(laid_out[number]), data, result)
+        report(len(results), len(laid_out))
+
+    with bar:
+        try:
+            run = _run_here if executor is None else _run_on(executor)
+            run(plan.todo(kept, done), done)
+        except (KeyboardInterrupt, BrokenExecutor) as stopped:
+            told = _told(len(results), len(laid_out), store)
+            if isinstance(stopped, KeyboardInterrupt):
+                raise KeyboardInterrupt(told) from None
+            raise BayesFactorError(
+                f"a worker process has died, usually killed for want of memory: {told}. Use fewer workers, and note "
+                "that a program which uses processes must start under `if __name__ == '__main__':`."
+            ) from stopped
+    forecasts = joined([results[number].forecasts for number in range(len(laid_out))], attrs)
+    _warn(forecasts)
+    return forecasts
+
+
+# --- what is checked before anything runs -----------------------------------------------------------
+
+
+def is_baseline(forecaster: Any) -> bool:
+    """Whether it learns by itself, ``forecaster.fit(panel)``, rather than by an inference of ours."""
+    return callable(getattr(forecaster, "fit", None)) and not hasattr(forecaster, "month_law")
+
+
+def _candidates(model: Any, inference: Any) -> dict[str, Any]:
+    """Forecasters by name; one nameless where there is no choice."""
+    candidates = dict(model) if isinstance(model, Mapping) else {"": model}
+    if not candidates:
+        raise DataError("there must be a model to walk with: found no candidates")
+    for label, one in candidates.items():
+        told = f"candidate {label!r}" if label else "the forecaster"
+        if isinstance(one, type | str) or not (is_baseline(one) or callable(getattr(one, "month_law", None))):
+            raise DataError(
+                f"{told} must be a model or a baseline, an instance with `month_law` or `fit`: found {one!r}"
+            )
+    baseline = {is_baseline(one) for one in candidates.values()}
+    if len(baseline) > 1:
+        raise DataError("candidates must be all models or all baselines: their scores do not compare otherwise")
+    if baseline == {True} and inference is not None:
+        raise DataError(f"a baseline fits itself: inference must be None, found {inference!r}")
+    if baseline == {False} and not isinstance(inference, NUTS | SVI | Exact):
+        raise DataError(f"inference must be NUTS(...), SVI(...) or Exact(...) for a model: found {inference!r}")
+    kinds = {str(getattr(one, "likelihood_kind", "density")) for one in candidates.values()}
+    if len(candidates) > 1 and kinds != {"density"}:
+        raise DataError(f"candidates are chosen by their densities, and not all have one: found {sorted(kinds)}")
+    return candidates
+
+
+def _check_panel(panel: Any) -> None:
+    if not isinstance(panel, Panel | PanelStore):
+        raise DataError(f"a walk goes over a Panel or a PanelStore: found {type(panel).__name__}")
+    if not panel.prepared:
+        raise DataError("the panel's characteristics are raw: call panel.rank_normalise() (or .standardise()) first")
+
+
+def _check_validation(candidates: Mapping[str, Any], windows: Sequence[Window]) -> None:
+    if len(candidates) > 1 and any(window.validation is None for window in windows):
+        raise DataError(
+            f"{len(candidates)} candidates are chosen among on validation periods, and the windows have none: give "
+            "Windows.expanding(train, validation, test), or a single model"
+        )
+
+
+def _audit(panel: Panel, windows: Sequence[Window]) -> None:
+    """Make the panel again as it was known at the end of some training windows; and look for what knows too much."""
+    from bayesfactor.panel.examination import suspects
+
+    ends = [panel.times[panel.times <= window.learn[1]][-1] for window in windows]
+    chosen = sorted({ends[i] for i in np.linspace(0, len(ends) - 1, AUDITED).round().astype(int)})
+    panel.audit(chosen)
+    found = suspects(panel)
+    if found:
+        warnings.warn(
+            f"characteristics that rank the returns of their own row too well to be known before them: "
+            f"{', '.join(found)}. Usually returns_over or lag is wrong, or the column was made with the return itself. "
+            "No walk can tell a forecast from hindsight then.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _attrs(
+    name: str, candidates: Mapping[str, Any], panel: Any, inference: Any, windows: Any, seed: int
+) -> dict[str, Any]:
+    first = next(iter(candidates.values()))
+    return {
+        "name": name,
+        "model": repr(first) if len(candidates) == 1 else "; ".join(f"{k}: {v!r}" for k, v in candidates.items()),
+        "inference": "" if inference is None else repr(inference),
+        "seed": seed,
+        "frequency": panel.frequency,
+        "periods_per_year": panel.periods_per_year,
+        "panel_fingerprint": panel.fingerprint,
+        "windows": repr(windows) if isinstance(windows, Windows) else f"{len(windows)} given",
+        "units": UNITS,
+        "log_base": "e",
+        "likelihood_kind": str(getattr(first, "likelihood_kind", "density")),
+    }
+
+
+def _identity(candidates: Mapping[str, Any], inference: Any, seed: int, transform: Any) -> dict[str, Any]:
+    return {
+        "forecaster": {label or "model": described(one) for label, one in candidates.items()},
+        "inference": "none" if inference is None else described(inference),
+        "seed": seed,
+        "transform": "none" if transform is None else f"{transform.__module__}.{transform.__qualname__}",
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+# --- tasks ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A span of a store, read where it is needed."""
+
+    path: Path
+    part: tuple[pd.Timestamp, pd.Timestamp]
+
+    def load(self) -> Panel:
+        return _without_absent(open_panel(self.path).load(slice(*self.part)))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One window with all that it needs, so that any process can compute it.
+
+    Attributes
+    ----------
+    number : of the window.
+    learn, test : panels; from a store, where to read them.
+    """
+
+    number: int
+    window: Window
+    learn: Panel | _Stored
+    test: Panel | _Stored
+    candidates: dict[str, Any]
+    inference: Inference | None
+    seed: int
+    transform: Transform | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    candidates: dict[str, Any]
+    inference: Inference | None
+    seed: int
+    transform: Transform | None
+    panel: Panel | PanelStore
+    windows: tuple[Window, ...]
+
+    def todo(
+        self, store: WindowStore | None, done: Callable[[int, WindowResult, str | None], None]
+    ) -> Iterator[tuple[Task, str]]:
+        """Tasks that are not in the store, each with the fingerprint of its data; `done` is told of the others."""
+        for number, window in enumerate(self.windows):
+            learn, test = self._part(window.learn), self._part(window.test)
+            data = ""
+            if store is not None:
+                data = hashlib.sha256("".join(_loaded(one).fingerprint for one in (learn, test)).encode()).hexdigest()
+                found = store.find(file_of(window), data)
+                if found is not None:
+                    done(number, _numbered(found, number), None)
+                    continue
+            settings = (self.candidates, self.inference, self.seed, self.transform)
+            yield Task(number, window, learn, test, *settings), data
+
+    def _part(self, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel | _Stored:
+        if isinstance(self.panel, PanelStore):
+            return _Stored(self.panel.path, part)
+        panel = self.panel
+        data = panel.data.isel(time=inside(panel.times, part))
+        return _without_absent(
+            Panel(data, panel.frequency, panel.preparation, panel.missing, panel.history, panel.warnings)
+        )
+
+
+def _without_absent(panel: Panel) -> Panel:
+    """Without assets that are never in the universe: what a window gives must not depend on later listings."""
+    ever = panel.data["in_universe"].any("time").to_numpy()
+    if ever.all():
+        return panel
+    data = panel.data.isel(asset=ever)
+    return Panel(data, panel.frequency, panel.preparation, panel.missing, panel.history, panel.warnings)
+
+
+def _loaded(panel: Panel | _Stored) -> Panel:
+    return panel.load() if isinstance(panel, _Stored) else panel
+
+
+def _numbered(result: WindowResult, number: int) -> WindowResult:
+    """The same result as window `number`: a panel that has grown at its beginning has other numbers."""
+    data = result.forecasts.data
+    windows = result.forecasts.windows.set_axis(pd.Index([number], name="window"))
+    numbers = ("time", np.full(data.sizes["time"], number))
+    return WindowResult(Forecasts(data.assign_coords(window=numbers), windows), result.start)
+
+
+# --- running them -----------------------------------------------------------------------------------
+
+Tasks = Iterator[tuple[Task, str]]
+Done = Callable[[int, WindowResult, str | None], None]
+
+
+def _run_here(tasks: Tasks, done: Done) -> None:
+    for task, data in tasks:
+        done(task.number, run_task(task), data)
+
+
+def _run_on(executor: Executor) -> Callable[[Tasks, Done], None]:
+    """Send tasks as workers become free: their panels need not all be in memory at once."""
+
+    def run(tasks: Tasks, done: Done) -> None:
+        running: dict[Future[WindowResult], tuple[Task, str]] = {}
+        limit = IN_FLIGHT * _workers(executor)
+        try:
+            for task, data in tasks:
+                running[executor.submit(run_task, task)] = (task, data)
+                if len(running) >= limit:
+                    _collect(running, done)
+            while running:
+                _collect(running, done)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+    return run
+
+
+def _collect(running: dict[Future[WindowResult], tuple[Task, str]], done: Done) -> None:
+    """Wait for one task at least, and keep what is ready."""
+    ready, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in ready:
+        task, data = running.pop(future)
+        done(task.number, future.result(), data)
+
+
+def _workers(executor: Any) -> int:
+    """How many tasks an executor runs at once, as far as it tells."""
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # a Dask cluster
+    if callable(threads):
+        return max(1, sum(threads().values()))
+    return int(getattr(executor, "_max_workers", None) or 8)
+
+
+def run_task(task: Task) -> WindowResult:
+    """Learn, choose, forecast and judge one window: a pure function of the task."""
+    began = time.perf_counter()
+    learn, test = _loaded(task.learn), _loaded(task.test)
+    blank = _blank(test)
+    try:
+        if task.transform is not None:
+            apply = task.transform(learn)
+            learn, blank = _transformed(apply, learn), _transformed(apply, blank)
+        test = _with_returns(blank, test)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("ignore", ConvergenceWarning)  # in `status` and `reasons`
+            warnings.simplefilter("always", DataWarning)
+            chosen = _chosen(task, learn)
+            made = _Forecaster.learned(task.candidates[chosen], learn, task.inference, _seed(task))
+            data = made.forecast(blank, test)
+    except BayesFactorError as error:
+        raise type(error)(f"window {task.number} ({task.window}): {error}") from error
+    reasons = [*made.reasons, *dict.fromkeys(str(one.message) for one in told)]
+    window = task.window
+    row = {
+        "train_first": window.train[0],
+        "train_last": window.train[1],
+        "validation_first": pd.NaT if window.validation is None else window.validation[0],
+        "validation_last": pd.NaT if window.validation is None else window.validation[1],
+        "test_first": window.test[0],
+        "test_last": window.test[1],
+        "n_train": int(_returns_came(learn).sum()),
+        "status": made.status,
+        "reasons": "; ".join(reasons),
+        "chosen": chosen,
+        "seconds": round(time.perf_counter() - began, 3),
+        "start": "cold",
+    }
+    windows = table_of_windows(pd.DataFrame([row], index=[task.number]))
+    data = data.assign_coords(window=("time", np.full(data.sizes["time"], task.number)))
+    return WindowResult(Forecasts(data, windows), None)
+
+
+def _seed(task: Task) -> int:
+    day = int(task.window.test[0].to_datetime64().astype("datetime64[D]").astype(np.int64)) + 2**20
+    return int(np.random.SeedSequence([task.seed, day]).generate_state(1)[0])
+
+
+def _chosen(task: Task, learn: Panel) -> str:
+    """The candidate with the best log score on the validation periods."""
+    if len(task.candidates) == 1:
+        return next(iter(task.candidates))
+    assert task.window.validation is not None
+    train = _slice(learn, task.window.train)
+    validation = _slice(learn, task.window.validation)
+    scores = {
+        label: _Forecaster.learned(one, train, task.inference, _seed(task)).score(validation)
+        for label, one in task.candidates.items()
+    }
+    unknown = [label for label, score in scores.items() if not np.isfinite(score)]
+    if unknown:
+        raise DataError(f"every candidate needs a finite log score on the validation periods: not so {unknown}")
+    return max(scores, key=lambda label: scores[label])
+
+
+@dataclass(frozen=True)
+class _Forecaster:
+    """A model or baseline that has learned, and the month covariance common to all that learned there.
+
+    Attributes
+    ----------
+    fitted : `Fit`, or what a baseline's `fit` gave.
+    """
+
+    fitted: Any
+    law: CommonLaw
+    seed: int
+
+    @classmethod
+    def learned(cls, forecaster: Any, learn: Panel, inference: Inference | None, seed: int) -> _Forecaster:
+        if inference is None:
+            return cls(forecaster.fit(learn), common_law(learn), seed)
+        return cls(fit(forecaster, learn, inference, seed=seed, progress=False), common_law(learn), seed)
+
+    @property
+    def status(self) -> str:
+        return self.fitted.status if isinstance(self.fitted, Fit) else "ok"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return self.fitted.reasons if isinstance(self.fitted, Fit) else ()
+
+    def score(self, panel: Panel) -> float:
+        """Log score of a panel's returns, summed over its months."""
+        if isinstance(self.fitted, Fit):
+            return float(month_scores(self.fitted, panel)["score"].sum(skipna=False))
+        return float(self.law.scores(self.fitted.forecast(_blank(panel)), panel).sum(skipna=False))
+
+    def forecast(self, blank: Panel, test: Panel) -> xr.Dataset:
+        """All that `Forecasts` holds of some months.
+
+        Parameters
+        ----------
+        blank : the months without returns: all that the forecast may use.
+        test : the same months with them, to judge.
+        """
+        came = test.data["returns"].where(test.data["observed"] & test.data["in_universe"])
+        realised = came.transpose("time", "asset").reset_coords(drop=True)
+        if isinstance(self.fitted, Fit):
+            data = predictive_returns(self.fitted, blank, realised=realised, seed=self.seed)
+        else:
+            mean = self.fitted.forecast(blank)
+            data = predictive_of_laws(self.law.month_law, mean, blank, realised=realised, seed=self.seed)
+        judged = _returns_came(test)
+        months = test.times[judged]
+        scores = {
+            name: xr.DataArray(np.full(len(months), np.nan), {"time": months}, "time") for name in ("score", "mcse")
+        }
+        common = scores["score"]
+        if judged.any():
+            common = self.law.scores(data["mean"], test)
+            scores = {"score": common, "mcse": xr.zeros_like(common)}
+            if isinstance(self.fitted, Fit) and self.fitted.likelihood_kind == "density":
+                judged_panel = _slice(test, (months[0], months[-1]))
+                own = month_scores(self.fitted, judged_panel)
+                scores = {name: own[name] for name in scores}
+            elif isinstance(self.fitted, Fit):
+                scores = {name: common.where(False) for name in scores}
+        data = data.assign(realised=realised)
+        for label, value in {**scores, "common_score": common}.items():
+            data[label] = value.reset_coords(drop=True).reindex(time=data["time"])
+        if "size" in test.data:
+            data["size"] = test.data["size"].transpose("time", "asset").reset_coords(drop=True)
+        data = data.assign_coords(scored_assets=("time", scored_assets(test)))
+        return data.drop_attrs()
+
+
+# --- panels -----------------------------------------------------------------------------------------
+
+
+def _blank(panel: Panel) -> Panel:
+    """The same periods with everything that happened in them taken away."""
+    taken = {name: xr.full_like(panel.data[name], np.nan) for name in HAPPENED if name in panel.data}
+    data = panel.data.assign(taken).assign(observed=xr.zeros_like(panel.data["observed"]))
+    return Panel(data, panel.frequency, panel.preparation, panel.missing)
+
+
+def _with_returns(blank: Panel, test: Panel) -> Panel:
+    """What a transform made of the blanked periods, with what happened in them put back."""
+    given = {name: test.data[name] for name in (*HAPPENED, "observed") if name in test.data}
+    universe = blank.data["in_universe"].transpose("time", "asset")
+    before = test.data["in_universe"].transpose("time", "asset")
+    if not universe.drop_attrs().reset_coords(drop=True).equals(before.drop_attrs().reset_coords(drop=True)):
+        raise AlignmentError(
+            "a transform must leave the universe and its labels as they are: it changed those of the test periods. "
+            "Narrow the universe before the walk: panel.largest(n), panel.covered(share)."
+        )
+    return Panel(blank.data.assign(given), blank.frequency, blank.preparation, blank.missing)
+
+
+def _transformed(apply: Callable[[Panel], Panel], panel: Panel) -> Panel:
+    changed = apply(panel)
+    if not isinstance(changed, Panel):
+        raise DataError(f"a transform must give a function from Panel to Panel: it gave {type(changed).__name__}")
+    return changed
+
+
+def _slice(panel: Panel, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel:
+    data = panel.data.isel(time=inside(panel.times, part))
+    return _without_absent(Panel(data, panel.frequency, panel.preparation, panel.missing))
+
+
+def _returns_came(panel: Panel) -> np.ndarray:
+    """Which periods (time,) have an observed return."""
+    return np.asarray((panel.data["observed"] & panel.data["in_universe"]).any("asset"))
+
+
+# --- telling ----------------------------------------------------------------------------------------
+
+
+def _told(done: int, total: int, store: str | Path | None) -> str:
+    if store is None:
+        return f"stopped after {done} of {total} windows, none of them kept: give store=, a folder"
+    return f"stopped: {done} of {total} windows are stored in {store}, the same call goes on from there"
+
+
+def _warn(forecasts: Forecasts) -> None:
+    """One warning for all windows that are not ok."""
+    bad = forecasts.windows[forecasts.windows["status"] != "ok"]
+    if len(bad):
+        counts = ", ".join(f"{count} {status!r}" for status, count in bad["status"].value_counts().items())
+        warnings.warn(
+            f"of {len(forecasts.windows)} windows some are not 'ok': {counts}; the first, tested from "
+            f"{bad['test_first'].iloc[0]:%Y-%m-%d}: {bad['reasons'].iloc[0]}. See forecasts.windows",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _progress(wanted: bool | Report | None, name: str) -> tuple[AbstractContextManager[Any], Report]:
+    """A context to run under and the function to tell of progress."""
+    if callable(wanted):
+        return nullcontext(), wanted
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        return nullcontext(), lambda done, total: None
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("windows"))
+    bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+    task = bar.add_task(name[:30], total=None)
+    return bar, lambda done, total: bar.update(task, completed=done, total=total)
