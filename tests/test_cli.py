@@ -98,7 +98,7 @@ def test_fit_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("bayesfactor.inference.run._functions", interrupted)
+        patched.setattr("bayesfactor.inference.run.functions_of", interrupted)
         stopped = call(*words, code=130)
     said = f"stopped: 80 of 80 draws per chain (warm-up included) are saved in {tmp_path / 'run'}"
     assert said in stopped.stderr.replace("\n", " ").replace("  ", " ")

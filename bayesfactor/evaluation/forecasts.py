@@ -88,18 +88,22 @@ class Forecasts:
     @property
     def judged(self) -> Forecasts:
         """The periods that have returns by now: those without any have no score."""
-        return self.sel(self.times[self.data["realised"].notna().any("asset").to_numpy()])
+        return self.sel(self.times[self._came.any(axis=1)])
 
     @property
     def live(self) -> xr.Dataset:
         """Mean, sd and quantiles of the periods without any return yet; none if all have."""
-        waiting = ~self.data["realised"].notna().any("asset").to_numpy()
-        return self.data[["mean", "sd", "quantiles"]].isel(time=waiting)
+        return self.data[["mean", "sd", "quantiles"]].isel(time=~self._came.any(axis=1))
 
     @property
     def status(self) -> str:
         """The worst status of a window: "ok", "warn" or "failed"."""
         return str(max(self.windows["status"], key=("ok", "warn", "failed").index))
+
+    @property
+    def _came(self) -> np.ndarray:
+        """Which returns (time, asset) have come."""
+        return np.isfinite(self.data["realised"].to_numpy())
 
     def sel(self, time: Any) -> Forecasts:
         """Some periods: a slice of dates, both ends included, or labels."""
@@ -110,7 +114,6 @@ class Forecasts:
 
     def __repr__(self) -> str:
         counts = self.windows["status"].value_counts()
-        stock_months = int(self.data["realised"].notna().sum())
         told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "warn", "failed") if status in counts)
         times = self.times
         lines = [
@@ -118,7 +121,7 @@ class Forecasts:
             f"  model      {self.data.attrs['model']}",
             f"  windows    {len(self.windows)} ({told}), {self.data.attrs['windows']}",
             f"  forecast   {len(times)} {self.data.attrs['frequency']} periods, {times[0]:%Y-%m-%d} to "
-            f"{times[-1]:%Y-%m-%d}; {stock_months:,} returns have come",
+            f"{times[-1]:%Y-%m-%d}; {self._came.sum():,} returns have come",
         ]
         if self.data.attrs["inference"]:
             lines.insert(2, f"  inference  {self.data.attrs['inference']}")

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,17 +20,20 @@ import xarray as xr
 
 from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
 from bayesfactor.evaluation.common_law import CommonLaw, common_law
-from bayesfactor.evaluation.forecasts import Forecasts, joined, table_of_windows
+from bayesfactor.evaluation.forecasts import DATES, Forecasts, joined, table_of_windows
 from bayesfactor.evaluation.scores import UNITS, month_scores, scored_assets
 from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
 from bayesfactor.evaluation.windows import Window, Windows, inside, laid
-from bayesfactor.inference import Fit, fit
+from bayesfactor.inference import Fit, fit, fit_many
 from bayesfactor.inference.checkpoint import described
-from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
+from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer, as_seed
+from bayesfactor.inference.start import Start
 from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore, open_panel
 from bayesfactor.quantities.predictive import predictive_of_laws, predictive_returns
 
+Tasks = Iterator[tuple["Task", list[str]]]
+Done = Callable[[int, WindowResult, str | None], None]
 Transform = Callable[[Panel], Callable[[Panel], Panel]]
 Report = Callable[[int, int], None]
 
@@ -51,6 +54,8 @@ def walk_forward(
     seed: int = 0,
     name: str | None = None,
     transform: Transform | None = None,
+    warm_start: bool = False,
+    together: int = 1,
     audit: bool = True,
     progress: bool | Report | None = None,
 ) -> Forecasts:
@@ -77,6 +82,10 @@ def walk_forward(
     name : what the forecaster is called; its repr if None.
     transform : what learns from data, such as bounds to winsorise at: it is given the panel to learn from, and returns
         a function that is applied to that panel and to the test periods (their returns taken away).
+    warm_start : begin each fit where that of the window before ended, in order and in this process (see `fit`).
+        Recorded in ``forecasts.windows["start"]``. The posterior is the same; the bits are not.
+    together : windows of one shape that are fitted as one compiled program (see `fit_many`, and `fits_together` for
+        when that is faster). Windows that are fitted together are computed again together.
     audit : make the panel again from data truncated at some training ends, and refuse it when it differs (see
         `Panel.audit`). Turn it off when reading again takes too long, or the panel was audited.
     progress : True or False; by default a bar on a terminal. Or a function called with (windows done, windows in all).
@@ -110,23 +119,24 @@ def walk_forward(
     _check_panel(panel)
     laid_out = laid(windows, panel)
     _check_validation(candidates, laid_out)
+    together = _check_together(together, warm_start, candidates, inference, executor)
     if audit and isinstance(panel, Panel):
         _audit(panel, laid_out)
     called = name or (", ".join(candidates) if isinstance(model, Mapping) else repr(model))
     attrs = _attrs(called, candidates, panel, inference, windows, seed)
     kept = None
     if store is not None:
-        identity = _identity(candidates, inference, seed, transform)
+        identity = _identity(candidates, inference, seed, transform, warm_start, together)
         kept = WindowStore.prepare(store, identity, attrs, [file_of(window) for window in laid_out])
-    plan = _Plan(candidates, inference, seed, transform, panel, laid_out)
     bar, report = _progress(progress, called)
     results: dict[int, WindowResult] = {}
+    plan = _Plan(candidates, inference, seed, transform, panel, laid_out, together, results if warm_start else None)
 
     def done(number: int, result: WindowResult, data: str | None) -> None:
         """Keep a result; `data` is None where it was kept before."""
-        results[number] = result
-        if kept is not None and data is not None:
+        if kept is not None and data is not None and number not in results:
             kept.keep(file_of(laid_out[number]), data, result)
+        results[number] = result
         report(len(results), len(laid_out))
 
     with bar:
@@ -193,6 +203,24 @@ def _check_validation(candidates: Mapping[str, Any], windows: Sequence[Window]) 
         )
 
 
+def _check_together(
+    together: Any, warm_start: bool, candidates: Mapping[str, Any], inference: Any, executor: Any
+) -> int:
+    """Windows a program; one for what fits itself."""
+    together = as_integer("together", together)
+    if together < 1:
+        raise DataError(f"together is how many windows run as one program, at least 1: got {together}")
+    if warm_start and isinstance(inference, Exact):
+        raise DataError("warm_start=True is for NUTS and SVI: Exact() is a closed form and begins nowhere")
+    if (warm_start or together > 1) and len(candidates) > 1:
+        raise DataError("warm_start and together are for a single model: candidates are fitted one by one, and cold")
+    if warm_start and together > 1:
+        raise DataError("with warm_start=True each window waits for the one before: together must be 1")
+    if warm_start and executor is not None:
+        raise DataError("with warm_start=True each window waits for the one before: leave executor out")
+    return 1 if inference is None else together
+
+
 def _audit(panel: Panel, windows: Sequence[Window]) -> None:
     """Make the panel again as it was known at the end of some training windows; and look for what knows too much."""
     from bayesfactor.panel.examination import suspects
@@ -230,12 +258,16 @@ def _attrs(
     }
 
 
-def _identity(candidates: Mapping[str, Any], inference: Any, seed: int, transform: Any) -> dict[str, Any]:
+def _identity(
+    candidates: Mapping[str, Any], inference: Any, seed: int, transform: Any, warm_start: bool, together: int
+) -> dict[str, Any]:
     return {
         "forecaster": {label or "model": described(one) for label, one in candidates.items()},
         "inference": "none" if inference is None else described(inference),
         "seed": seed,
         "transform": "none" if transform is None else f"{transform.__module__}.{transform.__qualname__}",
+        "warm_start": warm_start,
+        "together": together,
         "versions": {package: version(package) for package in PACKAGES},
     }
 
@@ -255,51 +287,103 @@ class _Stored:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One window with all that it needs, so that any process can compute it.
+class Part:
+    """One window and its data.
 
     Attributes
     ----------
     number : of the window.
     learn, test : panels; from a store, where to read them.
+    start : where its fit begins, as a dataset; None for a cold start.
     """
 
     number: int
     window: Window
     learn: Panel | _Stored
     test: Panel | _Stored
+    start: xr.Dataset | None = None
+
+    @property
+    def data(self) -> str:
+        """SHA-256 (hex) of all data that the window's result depends on."""
+        prints = [_loaded(one).fingerprint for one in (self.learn, self.test)]
+        if self.start is not None:
+            prints.append(Start.from_dataset(self.start).digest)
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some windows with all that they need, so that any process can compute them; more than one run as one program."""
+
+    parts: tuple[Part, ...]
     candidates: dict[str, Any]
     inference: Inference | None
     seed: int
     transform: Transform | None
+    keep_start: bool
 
 
 @dataclass(frozen=True)
 class _Plan:
+    """The tasks of a walk.
+
+    Attributes
+    ----------
+    together : windows a task, where they have one shape.
+    earlier : results so far by window, which warm starts begin from; None for cold ones.
+    """
+
     candidates: dict[str, Any]
     inference: Inference | None
     seed: int
     transform: Transform | None
     panel: Panel | PanelStore
     windows: tuple[Window, ...]
+    together: int
+    earlier: Mapping[int, WindowResult] | None
 
-    def todo(
-        self, store: WindowStore | None, done: Callable[[int, WindowResult, str | None], None]
-    ) -> Iterator[tuple[Task, str]]:
-        """Tasks that are not in the store, each with the fingerprint of its data; `done` is told of the others."""
-        for number, window in enumerate(self.windows):
-            learn, test = self._part(window.learn), self._part(window.test)
-            data = ""
-            if store is not None:
-                data = hashlib.sha256("".join(_loaded(one).fingerprint for one in (learn, test)).encode()).hexdigest()
-                found = store.find(file_of(window), data)
-                if found is not None:
-                    done(number, _numbered(found, number), None)
-                    continue
-            settings = (self.candidates, self.inference, self.seed, self.transform)
-            yield Task(number, window, learn, test, *settings), data
+    def todo(self, store: WindowStore | None, done: Done) -> Tasks:
+        """Tasks that are not in the store, each with the fingerprints of its data; `done` is told of the others."""
+        for numbers in self._groups():
+            parts = tuple(self._part(number) for number in numbers)
+            prints = [part.data if store is not None else "" for part in parts]
+            missing = store is None
+            for part, data in zip(parts, prints, strict=True):
+                found = None if store is None else store.find(file_of(part.window), data)
+                if found is None:
+                    missing = True
+                else:
+                    done(part.number, _numbered(found, part.number), None)
+            if missing:
+                settings = (self.candidates, self.inference, self.seed, self.transform)
+                yield Task(parts, *settings, self.earlier is not None), prints
 
-    def _part(self, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel | _Stored:
+    def _groups(self) -> Iterator[list[int]]:
+        """Consecutive windows that learn from equally many periods, so many at most."""
+        group: list[int] = []
+        for number in range(len(self.windows)):
+            if group and (len(group) == self.together or self._size(number) != self._size(group[0])):
+                yield group
+                group = []
+            group.append(number)
+        yield group
+
+    def _size(self, number: int) -> int:
+        """Periods with returns that a window learns from."""
+        learned = inside(self.panel.times, self.windows[number].learn)
+        if isinstance(self.panel, PanelStore):
+            return int(learned[self.panel.with_returns].sum())
+        return int((learned & _returns_came(self.panel)).sum())
+
+    def _part(self, number: int) -> Part:
+        window = self.windows[number]
+        start = None
+        if self.earlier is not None and number > 0:
+            start = self.earlier[number - 1].start
+        return Part(number, window, self._span(window.learn), self._span(window.test), start)
+
+    def _span(self, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel | _Stored:
         if isinstance(self.panel, PanelStore):
             return _Stored(self.panel.path, part)
         panel = self.panel
@@ -332,24 +416,21 @@ def _numbered(result: WindowResult, number: int) -> WindowResult:
 
 # --- running them -----------------------------------------------------------------------------------
 
-Tasks = Iterator[tuple[Task, str]]
-Done = Callable[[int, WindowResult, str | None], None]
-
 
 def _run_here(tasks: Tasks, done: Done) -> None:
-    for task, data in tasks:
-        done(task.number, run_task(task), data)
+    for task, prints in tasks:
+        _tell(task, run_task(task), prints, done)
 
 
 def _run_on(executor: Executor) -> Callable[[Tasks, Done], None]:
     """Send tasks as workers become free: their panels need not all be in memory at once."""
 
     def run(tasks: Tasks, done: Done) -> None:
-        running: dict[Future[WindowResult], tuple[Task, str]] = {}
+        running: dict[Future[list[WindowResult]], tuple[Task, list[str]]] = {}
         limit = IN_FLIGHT * _workers(executor)
         try:
-            for task, data in tasks:
-                running[executor.submit(run_task, task)] = (task, data)
+            for task, prints in tasks:
+                running[executor.submit(run_task, task)] = (task, prints)
                 if len(running) >= limit:
                     _collect(running, done)
             while running:
@@ -362,12 +443,23 @@ def _run_on(executor: Executor) -> Callable[[Tasks, Done], None]:
     return run
 
 
-def _collect(running: dict[Future[WindowResult], tuple[Task, str]], done: Done) -> None:
-    """Wait for one task at least, and keep what is ready."""
+def _collect(running: dict[Future[list[WindowResult]], tuple[Task, list[str]]], done: Done) -> None:
+    """Wait for one task at least, and keep what is ready; what failed is told when the others are kept."""
     ready, _ = wait(running, return_when=FIRST_COMPLETED)
+    failed = None
     for future in ready:
-        task, data = running.pop(future)
-        done(task.number, future.result(), data)
+        task, prints = running.pop(future)
+        error = future.exception()
+        if error is None:
+            _tell(task, future.result(), prints, done)
+        failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def _tell(task: Task, results: list[WindowResult], prints: list[str], done: Done) -> None:
+    for part, result, data in zip(task.parts, results, prints, strict=True):
+        done(part.number, result, data)
 
 
 def _workers(executor: Any) -> int:
@@ -378,65 +470,118 @@ def _workers(executor: Any) -> int:
     return int(getattr(executor, "_max_workers", None) or 8)
 
 
-def run_task(task: Task) -> WindowResult:
-    """Learn, choose, forecast and judge one window: a pure function of the task."""
+def run_task(task: Task) -> list[WindowResult]:
+    """Learn, choose, forecast and judge: a pure function of the task."""
     began = time.perf_counter()
-    learn, test = _loaded(task.learn), _loaded(task.test)
-    blank = _blank(test)
+    windows = [_named(part, _Prepared.of, part, task.transform) for part in task.parts]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # in `status` and `reasons`
+        warnings.simplefilter("always", DataWarning)
+        if len(windows) > 1:
+            made = _learned_together(task, windows)
+        else:
+            made = [_named(windows[0].part, _learned, task, windows[0])]
+    odd = list(dict.fromkeys(str(one.message) for one in told))
+    seconds = (time.perf_counter() - began) / len(windows)
+    results = []
+    for window, one in zip(windows, made, strict=True):
+        began = time.perf_counter()
+        data = _named(window.part, one.forecast, window.blank, window.test)
+        data = data.assign_coords(window=("time", np.full(data.sizes["time"], window.part.number)))
+        row = _row(window, one, odd, seconds + time.perf_counter() - began)
+        table = table_of_windows(pd.DataFrame([row], index=[window.part.number]))
+        start = one.fitted.start if task.keep_start else None
+        results.append(WindowResult(Forecasts(data, table), None if start is None else start.to_dataset()))
+    return results
+
+
+def _named(part: Part, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives; an error of ours with the window in its message."""
     try:
-        if task.transform is not None:
-            apply = task.transform(learn)
-            learn, blank = _transformed(apply, learn), _transformed(apply, blank)
-        test = _with_returns(blank, test)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("ignore", ConvergenceWarning)  # in `status` and `reasons`
-            warnings.simplefilter("always", DataWarning)
-            chosen = _chosen(task, learn)
-            made = _Forecaster.learned(task.candidates[chosen], learn, task.inference, _seed(task))
-            data = made.forecast(blank, test)
+        return function(*arguments)
     except BayesFactorError as error:
-        raise type(error)(f"window {task.number} ({task.window}): {error}") from error
-    reasons = [*made.reasons, *dict.fromkeys(str(one.message) for one in told)]
-    window = task.window
-    row = {
-        "train_first": window.train[0],
-        "train_last": window.train[1],
-        "validation_first": pd.NaT if window.validation is None else window.validation[0],
-        "validation_last": pd.NaT if window.validation is None else window.validation[1],
-        "test_first": window.test[0],
-        "test_last": window.test[1],
-        "n_train": int(_returns_came(learn).sum()),
+        raise type(error)(f"window {part.number} ({part.window}): {error}") from error
+
+
+class _Prepared(NamedTuple):
+    """A window's panels after the transform.
+
+    Attributes
+    ----------
+    learn : what the forecaster learns from.
+    blank : the test periods without returns: all that a forecast may use.
+    test : the same with them, to judge.
+    """
+
+    part: Part
+    learn: Panel
+    blank: Panel
+    test: Panel
+
+    @classmethod
+    def of(cls, part: Part, transform: Transform | None) -> _Prepared:
+        learn, test = _loaded(part.learn), _loaded(part.test)
+        blank = _blank(test)
+        if transform is not None:
+            apply = transform(learn)
+            learn, blank = _transformed(apply, learn), _transformed(apply, blank)
+        return cls(part, learn, blank, _with_returns(blank, test))
+
+
+def _learned(task: Task, window: _Prepared) -> _Forecaster:
+    seed = _seed(task, window.part)
+    chosen = _chosen(task, window, seed)
+    start = None if window.part.start is None else Start.from_dataset(window.part.start)
+    return _Forecaster.learned(chosen, task.candidates[chosen], window.learn, task.inference, seed, start)
+
+
+def _learned_together(task: Task, windows: Sequence[_Prepared]) -> list[_Forecaster]:
+    ((name, model),) = task.candidates.items()
+    assert task.inference is not None
+    seeds = [_seed(task, window.part) for window in windows]
+    fits = fit_many(model, [window.learn for window in windows], task.inference, seeds=seeds)
+    return [
+        _Forecaster(name, one, common_law(window.learn), seed)
+        for one, window, seed in zip(fits, windows, seeds, strict=True)
+    ]
+
+
+def _row(window: _Prepared, made: _Forecaster, odd: Sequence[str], seconds: float) -> dict[str, Any]:
+    """One row of `Forecasts.windows`."""
+    spans = window.part.window
+    validation = (pd.NaT, pd.NaT) if spans.validation is None else spans.validation
+    return {
+        **dict(zip(DATES, (*spans.train, *validation, *spans.test), strict=True)),
+        "n_train": int(_returns_came(window.learn).sum()),
         "status": made.status,
-        "reasons": "; ".join(reasons),
-        "chosen": chosen,
-        "seconds": round(time.perf_counter() - began, 3),
-        "start": "cold",
+        "reasons": "; ".join([*made.reasons, *odd]),
+        "chosen": made.name,
+        "seconds": round(seconds, 3),
+        "start": made.start,
     }
-    windows = table_of_windows(pd.DataFrame([row], index=[task.number]))
-    data = data.assign_coords(window=("time", np.full(data.sizes["time"], task.number)))
-    return WindowResult(Forecasts(data, windows), None)
 
 
-def _seed(task: Task) -> int:
-    day = int(task.window.test[0].to_datetime64().astype("datetime64[D]").astype(np.int64)) + 2**20
+def _seed(task: Task, part: Part) -> int:
+    """A seed that belongs to the window's first test period, whatever other windows there are."""
+    day = int(part.window.test[0].to_datetime64().astype("datetime64[D]").astype(np.int64)) + 2**20
     return int(np.random.SeedSequence([task.seed, day]).generate_state(1)[0])
 
 
-def _chosen(task: Task, learn: Panel) -> str:
+def _chosen(task: Task, window: _Prepared, seed: int) -> str:
     """The candidate with the best log score on the validation periods."""
     if len(task.candidates) == 1:
         return next(iter(task.candidates))
-    assert task.window.validation is not None
-    train = _slice(learn, task.window.train)
-    validation = _slice(learn, task.window.validation)
+    spans = window.part.window
+    assert spans.validation is not None
+    train, validation = _slice(window.learn, spans.train), _slice(window.learn, spans.validation)
     scores = {
-        label: _Forecaster.learned(one, train, task.inference, _seed(task)).score(validation)
-        for label, one in task.candidates.items()
+        name: _Forecaster.learned(name, one, train, task.inference, seed).score(validation)
+        for name, one in task.candidates.items()
     }
-    unknown = [label for label, score in scores.items() if not np.isfinite(score)]
+    unknown = [name for name, score in scores.items() if not np.isfinite(score)]
     if unknown:
         raise DataError(f"every candidate needs a finite log score on the validation periods: not so {unknown}")
-    return max(scores, key=lambda label: scores[label])
+    return max(scores, key=lambda name: scores[name])
 
 
 @dataclass(frozen=True)
@@ -445,18 +590,35 @@ class _Forecaster:
 
     Attributes
     ----------
+    name : of the candidate.
     fitted : `Fit`, or what a baseline's `fit` gave.
     """
 
+    name: str
     fitted: Any
     law: CommonLaw
     seed: int
 
     @classmethod
-    def learned(cls, forecaster: Any, learn: Panel, inference: Inference | None, seed: int) -> _Forecaster:
+    def learned(
+        cls,
+        name: str,
+        forecaster: Any,
+        learn: Panel,
+        inference: Inference | None,
+        seed: int,
+        start: Start | None = None,
+    ) -> _Forecaster:
         if inference is None:
-            return cls(forecaster.fit(learn), common_law(learn), seed)
-        return cls(fit(forecaster, learn, inference, seed=seed, progress=False), common_law(learn), seed)
+            fitted = forecaster.fit(learn)
+        else:
+            fitted = fit(forecaster, learn, inference, seed=seed, progress=False, start=start)
+        return cls(name, fitted, common_law(learn), seed)
+
+    @property
+    def start(self) -> str:
+        """Where its fit began."""
+        return str(self.fitted.provenance["start"]) if isinstance(self.fitted, Fit) else "cold"
 
     @property
     def status(self) -> str:

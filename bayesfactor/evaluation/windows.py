@@ -26,7 +26,7 @@ class Dated(Protocol):
 
     @property
     def frequency(self) -> str:
-        """ "monthly", "weekly" or "daily"."""
+        """Frequency of the periods: "monthly", "weekly" or "daily"."""
         ...
 
 

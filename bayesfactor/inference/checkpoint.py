@@ -30,7 +30,7 @@ from bayesfactor.inference.sealed import remove_partial, require_folder, verify_
 # A checkpoint is written when the last one is older than both: this, and so many times what writing it took.
 CHECKPOINT_SECONDS = 20.0
 CHECKPOINT_COSTS = 10.0
-FORMAT = 1
+FORMAT = 2  # 1 knew nothing of where chains begin
 PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro", "optax", "equinox", "numpy")
 ZIP_SIGNATURE = b"PK\x03\x04"
 
@@ -190,7 +190,9 @@ def differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     ]
 
 
-def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: str) -> dict[str, Any]:
+def identity(
+    model: Any, inference: Any, *, seed: int, panel: str, precision: str, start: str = "cold"
+) -> dict[str, Any]:
     """Everything that the bits of a run depend on.
 
     A user's own network enters by its shapes and structure, a user's own model by its class and fields: neither by its
@@ -202,6 +204,7 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
     seed : of the run.
     panel : fingerprint of the training panel.
     precision : "float32" or "float64".
+    start : "cold", or a digest of where chains begin.
     """
     return {
         "model": described(model),
@@ -209,6 +212,7 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
         "seed": seed,
         "panel": panel,
         "precision": precision,
+        "start": start,
         "platform": jax.devices()[0].platform,
         "versions": {name: version(name) for name in PACKAGES},
     }
