@@ -88,7 +88,7 @@ class Forecasts:
     @property
     def judged(self) -> Forecasts:
         """The periods that have returns by now: those without any have no score."""
-        return self.sel(self.times[self._came.any(axis=1)])
+        return self.sel(self.times[np.flatnonzero(self._came.any(axis=1))])
 
     @property
     def live(self) -> xr.Dataset:
