@@ -375,7 +375,7 @@ def test_demo_runs_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_folder_that_does_not_exist_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesfactor.cli.Reading.raw", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("bayesfactor.cli.reading.Reading.raw", lambda *_: pytest.fail("it began"))
     data, fit, out = folder / "data.parquet", folder / "linear.nc", folder / "none" / "it"
     commands = [("fit", "linear", data, *READ, "--out", out), ("sensitivities", fit, data, *READ, "--csv", out)]
     for command in (*commands, ("report", fit, "--data", data, *READ, "--out", out)):

@@ -1,0 +1,5 @@
+"""`python -m bayesfactor.cli`."""
+
+from bayesfactor.cli import app
+
+app()

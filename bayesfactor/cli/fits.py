@@ -1,0 +1,137 @@
+"""Fit a model, and ask a saved fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesfactor.cli.base import console, given, refuse, require_folder, write_csv
+from bayesfactor.cli.options import Activation, Algorithm, Csv, Data, Family, FitFile, Noise, Pooling, Prob, widths
+from bayesfactor.cli.reading import Reading, reads_data
+from bayesfactor.cli.saved import loaded, warn_of_other_data
+
+
+@reads_data
+def fit(
+    *,
+    model: Annotated[Family, typer.Argument(metavar="MODEL", help="linear or deep.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FIT", help="File to write, for example deep.nc.")],
+    reading: Reading,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", help="Learn from the periods before this one only, for example 2016-06."),
+    ] = None,
+    hidden: Annotated[str | None, typer.Option("--hidden", help="Widths of hidden layers: 8 or 8,8.")] = None,
+    activation: Annotated[Activation | None, typer.Option("--activation", show_default=False)] = None,
+    pooling: Annotated[Pooling | None, typer.Option("--pooling", show_default=False)] = None,
+    noise: Annotated[
+        Noise | None, typer.Option("--noise", help="Density of the noise; student_t if absent.", show_default=False)
+    ] = None,
+    inference: Annotated[
+        Algorithm, typer.Option("--inference", help="nuts: the reference. svi: fast, its bands labelled.")
+    ] = Algorithm.nuts,
+    warmup: Annotated[int | None, typer.Option("--warmup", min=1, help="Warm-up draws a chain (nuts).")] = None,
+    draws: Annotated[int | None, typer.Option("--draws", min=1, help="Kept draws a chain.")] = None,
+    chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains, or restarts of svi.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Months a step (svi); all if absent.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="PATH", help="File to save to on the way, and to go on from."),
+    ] = None,
+) -> None:
+    """Fit MODEL to DATA and save it."""
+    require_folder(out)
+    panel = reading.panel(data)
+    if before is not None:
+        panel, _ = panel.split(before)
+
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    choices = {"activation": activation, "pooling": pooling, "noise": noise}
+    chosen = bf.FundamentalFactorModel(hidden=widths(model, hidden), **given(choices))
+    settings: bf.NUTS | bf.SVI
+    if inference is Algorithm.svi:
+        refuse("--inference svi", warmup=warmup)
+        settings = bf.SVI(**given({"draws": draws, "restarts": chains, "batch": batch}))
+    else:
+        refuse("--inference nuts", batch=batch)
+        settings = bf.NUTS(**given({"warmup": warmup, "draws": draws, "chains": chains}))
+    result = bf.fit(chosen, panel, settings, seed=seed, checkpoint=checkpoint)
+    result.save(out)
+    terminal.print_fit(console, out.stem, result)
+    console.print(f"Saved to {out}.")
+
+
+def summary(fit: FitFile) -> None:
+    """Status, reasons and diagnosed functions of a saved fit."""
+    from bayesfactor.inference.storage import load
+    from bayesfactor.report import terminal
+
+    result = load(fit)
+    terminal.print_fit(console, fit.stem, result)
+    diagnosed = result.summary()
+    shown = diagnosed[[name for name in diagnosed.columns if name != "bands" and not name.startswith("mcse")]]
+    label = "; bands uncalibrated (k-hat)" if result.uncalibrated else ""
+    terminal.print_frame(console, shown, f"What was diagnosed, returns in decimal per period{label}")
+
+
+@reads_data
+def sensitivities(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: Csv = None) -> None:
+    """Posterior bands of what each characteristic earns, over the training window of FIT."""
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    require_folder(csv)
+    result, panel = loaded(fit, reading.panel(data))
+    bands = bf.sensitivities(result, panel, prob=prob)
+    terminal.print_sensitivities(console, fit.stem, bands)
+    write_csv(bands, csv)
+
+
+@reads_data
+def interactions(
+    *,
+    fit: FitFile,
+    data: Data,
+    reading: Reading,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many pairs.")] = 20,
+    prob: Prob = 0.9,
+    csv: Csv = None,
+) -> None:
+    """Posterior bands of how pairs of characteristics work together, strongest first."""
+    import bayesfactor as bf
+    from bayesfactor.report import terminal
+
+    require_folder(csv)
+    result, panel = loaded(fit, reading.panel(data))
+    pairs = bf.interactions(result, panel, prob=prob, top=top)
+    terminal.print_interactions(console, fit.stem, pairs)
+    write_csv(pairs, csv)
+
+
+@reads_data
+def forecast(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv: Csv = None) -> None:
+    """Expected returns of the live periods of DATA: after the training window, without returns yet."""
+    import bayesfactor as bf
+    from bayesfactor.errors import EmptyWindowError
+    from bayesfactor.inference.storage import load
+    from bayesfactor.report import later_months, terminal
+
+    require_folder(csv)
+    result, panel = load(fit), reading.panel(data)
+    warn_of_other_data(result, panel)
+    _, live = later_months(panel, result)
+    if live is None:
+        raise EmptyWindowError(
+            f"a forecast needs periods without returns after {result.train_times[-1]:%Y-%m-%d}, the last one "
+            f"learned from: DATA has none up to {panel.times[-1]:%Y-%m-%d}. Usually the rows of the last date are "
+            "missing: they have characteristics, and no returns yet."
+        )
+    expected = bf.expected_returns(result, live, prob=prob)
+    terminal.print_forecast(console, fit.stem, expected)
+    write_csv(expected, csv)
