@@ -32,6 +32,9 @@ _HOME = {
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
+    "compare_forecasts": "bayesfactor.evaluation",
+    "difference_intervals": "bayesfactor.evaluation",
+    "forecast_calibration": "bayesfactor.evaluation",
     "choose_architecture": "bayesfactor.evaluation",
 }
 _MODULES = {
@@ -58,11 +61,14 @@ __all__ = [
     "characteristics",
     "choose_architecture",
     "compare",
+    "compare_forecasts",
     "datasets",
+    "difference_intervals",
     "errors",
     "examine",
     "expected_returns",
     "fit",
+    "forecast_calibration",
     "interactions",
     "load",
     "metrics",
@@ -83,7 +89,8 @@ __all__ = [
 if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
-    from bayesfactor.evaluation.compare import compare
+    from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
+    from bayesfactor.evaluation.compare import compare, difference_intervals
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
