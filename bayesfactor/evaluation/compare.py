@@ -97,7 +97,7 @@ def compare(
     stored = "forecasts" in kinds.values()
     allowed = "walk_forward" if stored else "holdout"
     if method not in (None, allowed):
-        known = "" if method in METHODS else ", which does not exist"
+        known = "" if method in METHODS else ", which does not exist,"
         raise ComparisonError(
             f'method must be "holdout" for fits, "walk_forward" for stored forecasts: found {method!r}{known} for '
             f'{"forecasts" if stored else "fits"}. compare(fits, later_part_of_the_panel, method="holdout") scores '

@@ -125,8 +125,8 @@ def require_one_protocol(forecasts: Mapping[str, StoredForecasts]) -> None:
         _require_same_windows(name, first.windows, other, second.windows)
     for one in forecasts.values():
         _require_unique(one)
-    _require_same_months("", {name: pd.DatetimeIndex(one.data.indexes["time"]) for name, one in forecasts.items()})
-    _require_same_months("with returns ", {name: observed_months(one) for name, one in forecasts.items()})
+    _require_same_months("months", {name: pd.DatetimeIndex(one.data.indexes["time"]) for name, one in forecasts.items()})
+    _require_same_months("months with returns", {name: observed_months(one) for name, one in forecasts.items()})
     for other, second in others:
         _require_same_cells(name, first.data, other, second.data)
 
@@ -172,7 +172,7 @@ def _require_same_months(what: str, months: Mapping[str, pd.DatetimeIndex]) -> N
     }
     if lacking:
         raise ComparisonError(
-            f"forecasts must be of the same months {what}: lacking are {listed(lacking)}. A comparison on the months "
+            f"forecasts must be of the same {what}: lacking are {listed(lacking)}. A comparison on the months "
             "they share would hide what is missing: forecast the same months of one panel with every model."
         )
 

@@ -211,7 +211,7 @@ def _how(table: pd.DataFrame) -> str:
     windows, live = table.attrs["n_windows"], table.attrs["n_live_months"]
     kind = {
         "own density": "Each forecaster's own density",
-        "common covariance": "Means only, under the common month covariance",
+        "common covariance": "Means under one common covariance",
     }
     left_out = f"; {live} live period{'s' * (live > 1)} left out" if live else ""
     return f"\n{kind[table.attrs['score']]}, {windows} window{'s' * (windows > 1)}{left_out}."
