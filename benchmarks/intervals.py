@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import signal, stats
 
-from bayesfactor.evaluation.standard_errors import SumError, clustered_error, errors_of_sum, half_width
+from bayesfactor.evaluation.standard_errors import (
+    SumError,
+    clustered_error,
+    errors_of_sum,
+    hac_error,
+    half_width,
+    share_interval,
+)
 from benchmarks.record import CACHE, ROOT, line, load, provenance, store, table
 
 RESULTS = CACHE / "intervals.json"
@@ -152,17 +159,87 @@ def _errors(totals: np.ndarray, way: str) -> tuple[SumError, ...]:
         return errors_of_sum(totals)
     if way == "clustered alone":
         return (clustered_error(totals),)
-    return clustered_error(totals), SumError(_former_hac(totals), len(totals) - 1.0)
+    return clustered_error(totals), _former_hac(totals)
 
 
-def _former_hac(totals: np.ndarray) -> float:
-    """Newey and West's error with their lag of 1994, as ``compare`` had it at first."""
-    months = len(totals)
-    lag = max(int(4.0 * (months / 100.0) ** (2.0 / 9.0)), 1)
+def _former_lag(months: int) -> int:
+    """Lag of Newey and West (1994)."""
+    return max(int(4.0 * (months / 100.0) ** (2.0 / 9.0)), 1)
+
+
+def _former_hac(totals: np.ndarray) -> SumError:
+    """Newey and West's error with their lag and T - 1 degrees of freedom, as ``compare`` had it at first."""
+    months, lag = len(totals), _former_lag(len(totals))
     centred = totals - totals.mean()
     covariances = [centred[step:] @ centred[: months - step] / months for step in range(lag + 1)]
     long_run = covariances[0] + 2 * sum((1 - step / (lag + 1)) * covariances[step] for step in range(1, lag + 1))
-    return float(np.sqrt(max(long_run, 0.0) * months * months / (months - 1)))
+    return SumError(float(np.sqrt(max(long_run, 0.0) * months * months / (months - 1))), months - 1.0)
+
+
+# --- series of months: what the lag and the degrees of freedom do -------------------------------------------
+
+SERIES = {  # autocorrelation, and what is made of the normal months
+    "independent": (0.0, ""),
+    "independent, volatile": (0.0, "volatile"),
+    "independent, skew": (0.0, "skew"),
+    "AR(0.5)": (0.5, ""),
+    "AR(0.5), skew": (0.5, "skew"),
+}
+RULES = ("clustered", "4 (T/100)^(2/9), T - 1", "4 (T/100)^(2/9)", "0.7 sqrt(T)", "1.3 sqrt(T)", "reported")
+
+
+def series_study(kind: str, months: int, replications: int, seed: int = 0) -> dict[str, float]:
+    """Coverage of each rule for the mean of a series that has mean zero."""
+    (rho, made), rng = SERIES[kind], np.random.default_rng(seed)
+    values = rng.standard_normal((replications, months + BURN_IN))
+    values = signal.lfilter([np.sqrt(1 - rho**2)], [1, -rho], values, axis=1)[:, BURN_IN:]
+    if made == "skew":
+        values = values**2 - 1
+    if made == "volatile":
+        values = values * np.exp(rng.normal(0.0, VOLATILE, values.shape))
+    held: dict[str, list[bool]] = {rule: [] for rule in RULES}
+    for totals in values:
+        clustered, short = clustered_error(totals), _former_lag(months)
+        errors = {
+            "clustered": (clustered,),
+            "4 (T/100)^(2/9), T - 1": (clustered, _former_hac(totals)),
+            "4 (T/100)^(2/9)": (hac_error(totals, short),),
+            "0.7 sqrt(T)": (hac_error(totals, int(np.ceil(0.7 * np.sqrt(months))) - 1),),
+            "1.3 sqrt(T)": (hac_error(totals),),
+            "reported": errors_of_sum(totals),
+        }
+        for rule, given in errors.items():
+            held[rule].append(abs(totals.sum()) <= half_width(given, PROB))
+    return {rule: float(np.mean(given)) for rule, given in held.items()}
+
+
+# --- shares of stocks inside a band ---------------------------------------------------------------------------
+
+SHARE_WAYS = ("reported", "symmetric", "pointwise")
+
+
+def shares_of(rng: np.random.Generator, months: int, level: float, correlation: float, stocks: int = 200) -> np.ndarray:
+    """Share of stocks inside a true central interval, by month, when the returns of a month are correlated."""
+    end = stats.norm.ppf(0.5 + level / 2)
+    shock = np.sqrt(correlation) * rng.standard_normal(months)
+    own = np.sqrt(1 - correlation)
+    inside = stats.norm.cdf((end - shock) / own) - stats.norm.cdf((-end - shock) / own)
+    return rng.binomial(stocks, inside) / stocks
+
+
+def share_study(level: float, correlation: float, months: int, replications: int, seed: int = 0) -> dict[str, float]:
+    """How often intervals of the share inside a true band hold its level."""
+    rng, stocks = np.random.default_rng(seed), 200
+    held: dict[str, list[bool]] = {way: [] for way in SHARE_WAYS}
+    for _ in range(replications):
+        shares = shares_of(rng, months, level, correlation, stocks)
+        mean = shares.mean()
+        lower, upper = share_interval(shares, months * stocks, PROB)
+        iid = stats.norm.ppf(0.5 + PROB / 2) * np.sqrt(mean * (1 - mean) / (months * stocks))
+        held["reported"].append(lower <= level <= upper)
+        held["symmetric"].append(abs(mean - level) <= half_width(errors_of_sum(shares), PROB) / months)
+        held["pointwise"].append(abs(mean - level) <= iid)
+    return {way: float(np.mean(given)) for way, given in held.items()}
 
 
 def page(results: dict[str, Any]) -> str:
@@ -227,6 +304,30 @@ def page(results: dict[str, Any]) -> str:
             "forecasters is given `prob_better` of .975 or more. `nats`: expected difference, plus and minus the "
             "median half width.",
             *sections,
+            "## The lag and the degrees of freedom",
+            "Coverage (%) for the mean of a series of months: normal, of log-normal level (`volatile`, as above), or the "
+            "square of a normal one (`skew`). `clustered`: months taken as independent. `4 (T/100)^(2/9), T - 1`: the "
+            "larger of that error and Newey and West's, as at first. The next three: the error for dependent months alone, over so many lags, with the "
+            f"degrees of freedom they leave. {results['series']['replications']:,} replications.",
+            table(
+                ["months", "T", *RULES],
+                [
+                    [*key.split("; "), *(f"{100 * found[rule]:.1f}" for rule in RULES)]
+                    for key, found in results["series"]["found"].items()
+                ],
+            ),
+            "## Shares of stocks inside a band",
+            "Coverage (%) for the level of a true central band of 200 stocks a month whose returns are correlated. "
+            "`reported`: Clopper and Pearson's interval at the effective number of trials, `forecast_calibration`. "
+            "`symmetric`: mean plus and minus Student-t times the error. `pointwise`: stock-months as independent. "
+            f"{results['shares']['replications']:,} replications.",
+            table(
+                ["band", "correlation", "T", *SHARE_WAYS],
+                [
+                    [*key.split("; "), *(f"{100 * found[way]:.1f}" for way in SHARE_WAYS)]
+                    for key, found in results["shares"]["found"].items()
+                ],
+            ),
             "Made by `python -m benchmarks.intervals`.\n",
         ]
     )
@@ -248,6 +349,19 @@ def main() -> None:
             store(RESULTS, load(RESULTS) | {key: run})
             covered = ", ".join(f"{t}: {100 * found[f'{t}, reported']['coverage']:.1f}%" for t in MONTHS)
             print(f"{key}: {covered}", flush=True)
+    if load(RESULTS).get("series", {}).get("replications") != 5 * given.replications:
+        found = {
+            f"{kind}; {t}": series_study(kind, t, 5 * given.replications) for kind in SERIES for t in (24, 60, 120)
+        }
+        store(RESULTS, load(RESULTS) | {"series": {"found": found, "replications": 5 * given.replications}})
+    if load(RESULTS).get("shares", {}).get("replications") != given.replications:
+        found = {
+            f"{100 * level:g}%; {correlation:g}; {t}": share_study(level, correlation, t, given.replications)
+            for level in (0.5, 0.9, 0.95, 0.98)
+            for correlation in (0.1, 0.3, 0.6)
+            for t in (24, 120)
+        }
+        store(RESULTS, load(RESULTS) | {"shares": {"found": found, "replications": given.replications}})
     given.page.write_text(page(load(RESULTS)))
 
 

@@ -125,7 +125,9 @@ def require_one_protocol(forecasts: Mapping[str, StoredForecasts]) -> None:
         _require_same_windows(name, first.windows, other, second.windows)
     for one in forecasts.values():
         _require_unique(one)
-    _require_same_months("months", {name: pd.DatetimeIndex(one.data.indexes["time"]) for name, one in forecasts.items()})
+    _require_same_months(
+        "months", {name: pd.DatetimeIndex(one.data.indexes["time"]) for name, one in forecasts.items()}
+    )
     _require_same_months("months with returns", {name: observed_months(one) for name, one in forecasts.items()})
     for other, second in others:
         _require_same_cells(name, first.data, other, second.data)

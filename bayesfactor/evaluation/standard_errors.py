@@ -33,7 +33,7 @@ def clustered_error(totals: Array) -> SumError:
     return SumError(float(np.std(totals, ddof=1) * np.sqrt(len(totals))), float(len(totals) - 1))
 
 
-def hac_error(totals: Array) -> SumError:
+def hac_error(totals: Array, lag: int | None = None) -> SumError:
     """Error of a sum of dependent months (Newey, West 1987), with the degrees of freedom that its lag leaves.
 
     With ``c_l = (1/T) sum_t e_t e_{t-l}`` of the centred totals in calendar order and ``w_l = 1 - l/(L+1)``, the
@@ -44,14 +44,16 @@ def hac_error(totals: Array) -> SumError:
         b = tr(W M) / T,    df = tr(W M)^2 / tr(W M W M)                  (Satterthwaite)
 
     to second order: b takes the bias of centring out, and df is T - 1 for L = 0 and near 1.5 T / (L + 1), the
-    equivalent degrees of freedom of Lazarus, Lewis, Stock and Watson (2018), for large T.
+    equivalent degrees of freedom of Lazarus, Lewis, Stock and Watson (2018), for large T. L is ``hac_lag(T)`` unless
+    `lag` is given.
     """
     months = len(totals)
+    lag = hac_lag(months) if lag is None else lag
     centred = totals - totals.mean()
-    weights = 1.0 - np.arange(hac_lag(months) + 1) / (hac_lag(months) + 1)
+    weights = _weights(lag)
     covariances = np.array([centred[step:] @ centred[: months - step] / months for step in range(len(weights))])
     long_run = covariances[0] + 2.0 * weights[1:] @ covariances[1:]
-    share, df = _bartlett(months)
+    share, df = _share_and_df(months, weights)
     return SumError(float(np.sqrt(max(long_run, 0.0) * months / share)), df)
 
 
@@ -60,17 +62,22 @@ def hac_lag(months: int) -> int:
     return min(max(int(np.ceil(HAC_BANDWIDTH * np.sqrt(months))) - 1, 1), months - 1)
 
 
-def _bartlett(months: int) -> tuple[float, float]:
+def _weights(lag: int) -> Array:
+    """Bartlett weights of lags 0 to `lag`."""
+    return 1.0 - np.arange(lag + 1) / (lag + 1)
+
+
+def _share_and_df(months: int, weights: Array) -> tuple[float, float]:
     """``b`` and ``df`` of ``hac_error``, from sums over the bands of W."""
-    lag = hac_lag(months)
-    weights = 1.0 - np.arange(lag + 1) / (lag + 1)
-    counts = np.where(np.arange(lag + 1) == 0, 1, 2) * (months - np.arange(lag + 1))
-    below = np.concatenate([[0.0], np.cumsum(weights[1:])])  # sum of the weights up to each lag
-    place = np.arange(months)
-    rows = 1.0 + below[np.minimum(place, lag)] + below[np.minimum(months - 1 - place, lag)]  # W 1
+    lags = np.arange(len(weights))
+    in_band = np.where(lags == 0, 1, 2) * (months - lags)
+    to_lag = np.cumsum(weights) - weights[0]  # sum of the weights of lags 1 to each
+    before = np.minimum(np.arange(months), lags[-1])
+    rows = weights[0] + to_lag[before] + to_lag[before[::-1]]  # W 1
     mean = rows.sum() / months
-    trace = months - mean
-    return float(trace / months), float(trace**2 / (weights**2 @ counts - 2.0 * rows @ rows / months + mean**2))
+    trace = months * weights[0] - mean
+    squares = weights**2 @ in_band - 2.0 * rows @ rows / months + mean**2
+    return float(trace / months), float(trace**2 / squares)
 
 
 # --- what is reported: the more cautious of the two -------------------------------------------------

@@ -186,8 +186,8 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
     columns = ["model", "log score", "difference", "error" if inconclusive else "95% interval", "P(better)", "weight"]
     shown = _table("Log scores in nats", columns, narrow=True)
     intervals = difference_intervals(table)
-    for model, row in table.iterrows():
-        lower, upper = intervals.loc[model, ["lower", "upper"]]
+    ends = zip(intervals["lower"], intervals["upper"], strict=True)
+    for (model, row), (lower, upper) in zip(table.iterrows(), ends, strict=True):
         is_best = model == table.index[0]
         width = f"{row['diff_se']:,.1f}" if inconclusive else f"{lower:,.1f} to {upper:,.1f}"
         shown.add_row(

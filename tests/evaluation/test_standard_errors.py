@@ -26,6 +26,7 @@ from benchmarks.intervals import (
     laws,
     log_density,
     pointwise_log_density,
+    share_study,
     study,
 )
 
@@ -159,28 +160,13 @@ def test_the_scores_of_the_study_are_normal_log_densities_and_their_expectations
 # --- shares -------------------------------------------------------------------------------------------------
 
 
-def _shares(rng: np.random.Generator, months: int, level: float, correlation: float, stocks: int = 200) -> np.ndarray:
-    """Share of stocks inside a true central interval, by month, when returns of a month are correlated."""
-    end = stats.norm.ppf(0.5 + level / 2)
-    shock = np.sqrt(correlation) * rng.standard_normal(months)
-    own = np.sqrt(1 - correlation)
-    inside = stats.norm.cdf((end - shock) / own) - stats.norm.cdf((-end - shock) / own)
-    return rng.binomial(stocks, inside) / stocks
-
-
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
 @pytest.mark.parametrize("months", [24, 120])
 def test_intervals_of_shares_cover_with_common_shocks_and_iid_ones_do_not(level, months):
-    rng, replications, stocks = np.random.default_rng(30), 1000, 200
-    held, naive = [], []
-    for _ in range(replications):
-        shares = _shares(rng, months, level, 0.3)
-        lower, upper = share_interval(shares, months * stocks, 0.95)
-        held.append(lower <= level <= upper)
-        iid = 1.96 * np.sqrt(shares.mean() * (1 - shares.mean()) / (months * stocks))
-        naive.append(abs(shares.mean() - level) <= iid)
-    assert _at_least(0.92, replications) <= np.mean(held) <= _at_most(0.98, replications)
-    assert np.mean(naive) < 0.6
+    replications = 800
+    found = share_study(level, 0.3, months, replications, seed=30)
+    assert _at_least(0.92, replications) <= found["reported"] <= _at_most(0.98, replications)
+    assert found["pointwise"] < 0.6
 
 
 def test_interval_of_a_share_is_clopper_and_pearsons_when_stocks_are_as_good_as_independent():
