@@ -23,6 +23,7 @@ _HOME = {
     "Exact": "bayesfactor.inference",
     "Fit": "bayesfactor.inference",
     "fit": "bayesfactor.inference",
+    "fit_many": "bayesfactor.inference",
     "redraw": "bayesfactor.inference",
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
@@ -32,6 +33,9 @@ _HOME = {
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
+    "compare_forecasts": "bayesfactor.evaluation",
+    "difference_intervals": "bayesfactor.evaluation",
+    "forecast_calibration": "bayesfactor.evaluation",
     "choose_architecture": "bayesfactor.evaluation",
     "Forecasts": "bayesfactor.evaluation.forecasts",
     "load_forecasts": "bayesfactor.evaluation.forecasts",
@@ -41,6 +45,7 @@ _HOME = {
     "walk_forward": "bayesfactor.evaluation.walk_forward",
 }
 _MODULES = {
+    "baselines": "bayesfactor.baselines",
     "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
     "readers": "bayesfactor.panel.readers",
@@ -64,14 +69,19 @@ __all__ = [
     "Window",
     "Windows",
     "__version__",
+    "baselines",
     "characteristics",
     "choose_architecture",
     "compare",
+    "compare_forecasts",
     "datasets",
+    "difference_intervals",
     "errors",
     "examine",
     "expected_returns",
     "fit",
+    "fit_many",
+    "forecast_calibration",
     "interactions",
     "load",
     "load_forecasts",
@@ -93,14 +103,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bayesfactor import errors, models, plots
+    from bayesfactor import baselines, errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
-    from bayesfactor.evaluation.compare import compare
+    from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
+    from bayesfactor.evaluation.compare import compare, difference_intervals
     from bayesfactor.evaluation.forecasts import Forecasts, load_forecasts
     from bayesfactor.evaluation.walk_forward import walk_forward
     from bayesfactor.evaluation.windows import Window, Windows
     from bayesfactor.evaluation.workers import processes
-    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
+    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, fit_many, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts

@@ -167,35 +167,61 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
-    """The comparison, its verdict first."""
+    """The comparison, its verdict first; intervals of the differences where it gives probabilities."""
+    from bayesfactor.evaluation.compare import difference_intervals
+
     verdict, sample = table.attrs["verdict"], table.attrs["sample"]
     inconclusive = verdict == "INCONCLUSIVE"
     span = f"{table.attrs['first_month']} to {table.attrs['last_month']}"
     words = f"{sample} ({span}) cannot decide; no probability is given." if inconclusive else f"{sample}, {span}."
     console.print(
         Box(
-            Text.assemble((verdict, "bold"), "\n", words),
+            Text.assemble((verdict, "bold"), "\n", words, _how(table)),
             border_style="yellow" if inconclusive else "green",
             title="Which model predicts better",
             title_align="left",
             expand=False,
         )
     )
-    shown = _table("Log scores in nats", ["model", "log score", "difference", "error", "P(better)", "weight"])
-    for model, row in table.iterrows():
-        prob = "not given" if np.isnan(row["prob_better"]) else f"{row['prob_better']:.2f}"
-        numbers = (
+    columns = ["model", "log score", "difference", "error" if inconclusive else "95% interval", "P(better)", "weight"]
+    shown = _table("Log scores in nats", columns, narrow=True)
+    intervals = difference_intervals(table)
+    ends = zip(intervals["lower"], intervals["upper"], strict=True)
+    for (model, row), (lower, upper) in zip(table.iterrows(), ends, strict=True):
+        is_best = model == table.index[0]
+        width = f"{row['diff_se']:,.1f}" if inconclusive else f"{lower:,.1f} to {upper:,.1f}"
+        shown.add_row(
+            Text(str(model)),
             f"{row['elpd']:,.1f}",
-            f"{row['elpd_diff']:,.1f}",
-            f"{row['diff_se']:,.1f}",
-            prob,
+            "best" if is_best else f"{row['elpd_diff']:,.1f}",
+            "" if is_best else width,
+            _probability(row["prob_better"]),
             f"{row['weight']:.2f}",
         )
-        shown.add_row(Text(str(model)), *numbers)
     console.print(shown)
     for model, row in table.iterrows():
         if row["warnings"]:
             console.print(Text(f"  {model}: {row['warnings']}", style="yellow"))
+
+
+def _how(table: pd.DataFrame) -> str:
+    """What was compared, where the table says so: windows, the kind of score, live periods left out."""
+    if "n_windows" not in table.attrs:
+        return ""
+    windows, live = table.attrs["n_windows"], table.attrs["n_live_months"]
+    kind = {
+        "own density": "Each forecaster's own density",
+        "common covariance": "Means under one common covariance",
+    }
+    left_out = f"; {live} live period{'s' * (live > 1)} left out" if live else ""
+    return f"\n{kind[table.attrs['score']]}, {windows} window{'s' * (windows > 1)}{left_out}."
+
+
+def _probability(value: float) -> str:
+    """Two digits, and never a certainty."""
+    if np.isnan(value):
+        return "not given"
+    return "< 0.01" if value < 0.01 else "> 0.99" if value > 0.99 else f"{value:.2f}"
 
 
 def _labelled(title: str, result: xr.Dataset) -> Text:
