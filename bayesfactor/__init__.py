@@ -35,6 +35,7 @@ _HOME = {
     "choose_architecture": "bayesfactor.evaluation",
 }
 _MODULES = {
+    "baselines": "bayesfactor.baselines",
     "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
     "readers": "bayesfactor.panel.readers",
@@ -55,6 +56,7 @@ __all__ = [
     "Panel",
     "PanelStore",
     "__version__",
+    "baselines",
     "characteristics",
     "choose_architecture",
     "compare",
@@ -81,7 +83,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bayesfactor import errors, models, plots
+    from bayesfactor import baselines, errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.compare import compare
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
