@@ -32,6 +32,7 @@ _HOME = {
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
+    "common_law": "bayesfactor.evaluation.common_law",
     "choose_architecture": "bayesfactor.evaluation",
 }
 _MODULES = {
@@ -59,6 +60,7 @@ __all__ = [
     "baselines",
     "characteristics",
     "choose_architecture",
+    "common_law",
     "compare",
     "datasets",
     "errors",
@@ -85,6 +87,7 @@ __all__ = [
 if TYPE_CHECKING:
     from bayesfactor import baselines, errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
+    from bayesfactor.evaluation.common_law import common_law
     from bayesfactor.evaluation.compare import compare
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
     from bayesfactor.inference.storage import load
