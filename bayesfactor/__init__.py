@@ -36,6 +36,7 @@ _HOME = {
     "compare_forecasts": "bayesfactor.evaluation",
     "difference_intervals": "bayesfactor.evaluation",
     "forecast_calibration": "bayesfactor.evaluation",
+    "common_law": "bayesfactor.evaluation.common_law",
     "choose_architecture": "bayesfactor.evaluation",
     "Forecasts": "bayesfactor.evaluation.forecasts",
     "load_forecasts": "bayesfactor.evaluation.forecasts",
@@ -72,6 +73,7 @@ __all__ = [
     "baselines",
     "characteristics",
     "choose_architecture",
+    "common_law",
     "compare",
     "compare_forecasts",
     "datasets",
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from bayesfactor import baselines, errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
+    from bayesfactor.evaluation.common_law import common_law
     from bayesfactor.evaluation.compare import compare, difference_intervals
     from bayesfactor.evaluation.forecasts import Forecasts, load_forecasts
     from bayesfactor.evaluation.walk_forward import walk_forward

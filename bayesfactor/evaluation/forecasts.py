@@ -86,6 +86,11 @@ class Forecasts:
         return pd.DatetimeIndex(self.data.indexes["time"])
 
     @property
+    def n_judged(self) -> int:
+        """How many periods have returns by now."""
+        return int(self._came.any(axis=1).sum())
+
+    @property
     def judged(self) -> Forecasts:
         """The periods that have returns by now: those without any have no score."""
         return self.sel(self.times[np.flatnonzero(self._came.any(axis=1))])

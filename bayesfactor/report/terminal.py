@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from bayesfactor.evaluation.forecasts import Forecasts
     from bayesfactor.inference import Fit
     from bayesfactor.panel.examination import Examination
 
@@ -164,6 +165,37 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
             sd = f"{100 * row['predictive_sd'].item():.1f}"
             table.add_row(Text(str(row["asset"].item())), *_band_cells(row)[:2], sd, end_section=place == each - 1)
         console.print(table)
+
+
+def print_forecasts(console: Console, forecasts: Forecasts) -> None:
+    """What was forecast out of sample and how far off it was, a line a window."""
+    from bayesfactor.evaluation import metrics
+
+    attrs, windows = forecasts.data.attrs, forecasts.windows
+    frequency = attrs["frequency"]
+    table = _table(f"{forecasts.name}: {attrs['windows']}", ["learned to", "forecast", "score", "status"], narrow=True)
+    scores = forecasts.data["score"].groupby("window").sum(skipna=True).to_series()
+    for number, row in windows.iterrows():
+        learned = row["train_last"] if np.isnat(row["validation_last"].to_datetime64()) else row["validation_last"]
+        ends = dict.fromkeys(show(row[end], frequency) for end in ("test_first", "test_last"))
+        status = Text(row["status"], STATUS_STYLE[row["status"]])
+        table.add_row(show(learned, frequency), " to ".join(ends), f"{scores[number]:,.1f}", status)
+    console.print(table)
+    if not forecasts.n_judged:
+        console.print("No return has come yet: nothing to judge.")
+        return
+    judged = forecasts.judged
+    mean, came = judged.data["mean"], judged.data["realised"]
+    within = (judged.data["quantiles"].sel(quantile=0.05) <= came) & (came <= judged.data["quantiles"].sel(quantile=0.95))
+    share = within.where(came.notnull()).mean("asset").mean("time")
+    console.print(
+        f"{forecasts.n_judged} periods judged: R2 {float(metrics.predictive_r2(mean, came)):+.2%} against zero; 90% bands "
+        f"hold {float(share):.0%} of the returns; log score {float(judged.data['score'].sum()):,.1f} nats, "
+        f"{float(judged.data['common_score'].sum()):,.1f} of the mean under the common month law."
+    )
+    bad = windows[windows["status"] != "ok"]
+    for reason, count in bad["reasons"].value_counts().head(ROWS).items():
+        console.print(Text(f"  {count} of {len(windows)} windows: {reason}", style="yellow"))
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
