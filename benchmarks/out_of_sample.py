@@ -51,6 +51,7 @@ def panel() -> bf.Panel:
         lag=0,
         units="decimal",
         excess=True,
+        exclude=["ret_next", "rf_next"],
     ).rank_normalise()
 
 

@@ -175,11 +175,11 @@ def print_forecasts(console: Console, forecasts: Forecasts) -> None:
     frequency = attrs["frequency"]
     table = _table(f"{forecasts.name}: {attrs['windows']}", ["learned to", "forecast", "score", "status"], narrow=True)
     scores = forecasts.data["score"].to_series().groupby(forecasts.data["window"].to_numpy()).sum()
-    for number, row in windows.iterrows():
+    for score, (_, row) in zip(scores, windows.iterrows(), strict=True):
         learned = row["train_last"] if np.isnat(row["validation_last"].to_datetime64()) else row["validation_last"]
         ends = dict.fromkeys(show(row[end], frequency) for end in ("test_first", "test_last"))
         status = Text(row["status"], STATUS_STYLE[row["status"]])
-        table.add_row(show(learned, frequency), " to ".join(ends), f"{scores.loc[number]:,.1f}", status)
+        table.add_row(show(learned, frequency), " to ".join(ends), f"{score:,.1f}", status)
     console.print(table)
     if not forecasts.n_judged:
         console.print("No return has come yet: nothing to judge.")
