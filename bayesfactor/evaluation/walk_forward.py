@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
-from bayesfactor.evaluation.common_law import CommonLaw, common_law
+from bayesfactor.evaluation.common_law import CommonLaw, common_law, law_around
 from bayesfactor.evaluation.forecasts import DATES, Forecasts, joined, table_of_windows
 from bayesfactor.evaluation.scores import UNITS, month_scores, scored_assets
 from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
@@ -30,7 +30,7 @@ from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integ
 from bayesfactor.inference.start import Start
 from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore, open_panel
-from bayesfactor.quantities.predictive import predictive_of_laws, predictive_returns
+from bayesfactor.quantities.predictive import predictive_around, predictive_returns
 
 Tasks = Iterator[tuple["Task", list[str]]]
 Done = Callable[[int, WindowResult, str | None], None]
@@ -648,7 +648,8 @@ class _Forecaster:
             data = predictive_returns(self.fitted, blank, realised=realised, seed=self.seed)
         else:
             mean = self.fitted.forecast(blank)
-            data = predictive_of_laws(self.law.month_law, mean, blank, realised=realised, seed=self.seed)
+            parameters = self.law.parameters
+            data = predictive_around(mean, blank, law_around, parameters, realised=realised, seed=self.seed)
         judged = _returns_came(test)
         months = test.times[judged]
         scores = {

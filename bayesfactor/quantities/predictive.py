@@ -14,6 +14,7 @@ import xarray as xr
 from bayesfactor.components.month import MonthLaw, predictive_variance, simulate
 from bayesfactor.errors import DataError
 from bayesfactor.inference import Fit
+from bayesfactor.inference.sampling import COMPILER
 from bayesfactor.inference.settings import as_integer, as_seed
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
@@ -122,48 +123,53 @@ def _simulated_months(model: Any, repeats: int) -> Callable[..., Any]:
     return one_draw
 
 
-def predictive_of_laws(
-    law_of: Callable[[jax.Array, jax.Array], MonthLaw],
+def predictive_around(
     mean: xr.DataArray,
     panel: Panel,
+    law: Callable[[Any, jax.Array, jax.Array], MonthLaw],
+    parameters: Any,
     *,
     realised: xr.DataArray | None = None,
     simulated: int = SIMULATED,
     seed: int = 0,
     memory_mib: float = MEMORY_MIB,
 ) -> xr.Dataset:
-    """As `predictive_returns`, of forecasts `mean` (time, asset) with a law known up to its mean.
+    """As `predictive_returns`, of forecasts whose law is known: no parameter is uncertain.
 
     Parameters
     ----------
-    law_of : the law of a month from its mean (stock,) and characteristics (stock, characteristic).
+    mean : (time, asset) forecasts, finite in the universe, decimal per period.
+    panel : prepared; its returns are not looked at.
+    law : of a month from `parameters`, forecasts (stock,) and characteristics (stock, characteristic).
+    parameters : pytree of arrays, float64.
     """
     arrays = panel.arrays()
     packed = _packed(mean.transpose("time", "asset").to_numpy(), np.asarray(arrays.asset))
-
-    def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
-        centre, z, day = month
-        law = law_of(centre, z)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(as_seed(seed)), day), simulated)
-        return jnp.sqrt(predictive_variance(law)), jax.vmap(partial(simulate, law=law))(keys)
-
-    mapped = jax.jit(partial(jax.lax.map, one_month))
+    centre, z = padded_slots(np.nan_to_num(packed), np.asarray(arrays.characteristics))
+    n_used = packed.shape[1]
+    program = shared(_simulated_around, law, simulated)
     parts = []
-    for block in blocks(len(panel.times), 8.0 * packed.shape[1] * simulated * 4, memory_mib):
+    for block in blocks(len(panel.times), 8.0 * centre.shape[1] * simulated * 4, memory_mib):
         with jax.enable_x64(True):
-            sd, ensemble = mapped(
-                (
-                    jnp.asarray(np.nan_to_num(packed[block])),
-                    jnp.asarray(np.asarray(arrays.characteristics)[block]),
-                    jnp.asarray(_days(panel)[block]),
-                )
-            )
-        parts.append((packed[block], np.asarray(sd), np.moveaxis(np.asarray(ensemble), 1, 0)))
+            made = program(parameters, centre[block], z[block], _days(panel)[block], np.uint32(as_seed(seed)))
+        sd, ensemble = (np.asarray(part)[..., :n_used] for part in made)
+        parts.append((packed[block], sd, np.moveaxis(ensemble, 1, 0)))
+    return _described(panel, arrays.asset, parts, realised, xr.Dataset, np.ones(len(panel.times), bool))
 
-    def named(variables: Any, coords: Any, **attrs: Any) -> xr.Dataset:
-        return xr.Dataset(variables, coords=coords, attrs=attrs)
 
-    return _described(panel, arrays.asset, parts, realised, named, np.ones(len(panel.times), bool))
+def _simulated_around(law: Callable[..., MonthLaw], simulated: int) -> Any:
+    """Sd (month, slot) and simulated returns (month, draw, slot) around forecasts, as a program."""
+
+    def months(parameters: Any, centre: jax.Array, z: jax.Array, days: jax.Array, seed: jax.Array) -> Any:
+        def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
+            mean, rows, day = month
+            around = law(parameters, mean, rows)
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), day), simulated)
+            return jnp.sqrt(predictive_variance(around)), jax.vmap(partial(simulate, law=around))(keys)
+
+        return jax.lax.map(one_month, (centre, z, days))
+
+    return jax.jit(months, compiler_options=COMPILER)
 
 
 def _described(
@@ -193,7 +199,7 @@ def _described(
         full[month, asset[month, slot]] = packed[month, slot]
         variables[name] = (["time", "asset", "quantile"][: full.ndim], full)
     coords = {"time": panel.times.values, "asset": panel.data["asset"].values, "quantile": list(LEVELS)}
-    return named(variables, coords, units=UNITS, quantity="predictive return")
+    return named(variables, coords).assign_attrs(units=UNITS, quantity="predictive return")
 
 
 def _summary(ensemble: np.ndarray, came: np.ndarray) -> dict[str, np.ndarray]:
