@@ -144,8 +144,8 @@ def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
                 "## Errors and coverage",
                 table(errors, error_rows(found)),
                 "Coverage is the share of returns inside the central band, months with equal weight; in brackets "
-                "its 95% interval, from the spread of months. Errors of differences are the more cautious of clustered and "
-                "HAC (decision 12).",
+                "its 95% interval, from the spread of months. Errors of differences are the more cautious of clustered "
+                "and HAC (decision 12).",
             ]
         )
         + "\n"
