@@ -122,6 +122,13 @@ def _simulated_months(model: Any, repeats: int) -> Callable[..., Any]:
     return one_draw
 
 
+@partial(jax.jit, static_argnames="simulated")
+def _returns_of_law(law: MonthLaw, key: jax.Array, day: jax.Array, simulated: int) -> tuple[jax.Array, jax.Array]:
+    """Predictive sd (slot,) and simulated returns (draw, slot) of a month."""
+    keys = jax.random.split(jax.random.fold_in(key, day), simulated)
+    return jnp.sqrt(predictive_variance(law)), jax.vmap(partial(simulate, law=law))(keys)
+
+
 def predictive_of_laws(
     law_of: Callable[[jax.Array, jax.Array], MonthLaw],
     mean: xr.DataArray,
@@ -140,25 +147,21 @@ def predictive_of_laws(
     """
     arrays = panel.arrays()
     packed = _packed(mean.transpose("time", "asset").to_numpy(), np.asarray(arrays.asset))
-
-    def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
-        centre, z, day = month
-        law = law_of(centre, z)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(as_seed(seed)), day), simulated)
-        return jnp.sqrt(predictive_variance(law)), jax.vmap(partial(simulate, law=law))(keys)
-
-    mapped = jax.jit(partial(jax.lax.map, one_month))
+    n_used = packed.shape[1]
+    centre, z = padded_slots(np.nan_to_num(packed), np.asarray(arrays.characteristics))
+    key, days = jax.random.key(as_seed(seed)), _days(panel)
     parts = []
-    for block in blocks(len(panel.times), 8.0 * packed.shape[1] * simulated * 4, memory_mib):
+    for block in blocks(len(panel.times), 8.0 * n_used * simulated * 4, memory_mib):
         with jax.enable_x64(True):
-            sd, ensemble = mapped(
-                (
-                    jnp.asarray(np.nan_to_num(packed[block])),
-                    jnp.asarray(np.asarray(arrays.characteristics)[block]),
-                    jnp.asarray(_days(panel)[block]),
-                )
-            )
-        parts.append((packed[block], np.asarray(sd), np.moveaxis(np.asarray(ensemble), 1, 0)))
+            # The law is an argument, a month at a time: one program serves all windows of a walk.
+            made = [
+                _returns_of_law(law_of(jnp.asarray(centre[month]), jnp.asarray(z[month])), key, days[month], simulated)
+                for month in range(*block.indices(len(days)))
+            ]
+        sd, ensemble = (
+            np.stack([np.asarray(month)[..., :n_used] for month in months]) for months in zip(*made, strict=True)
+        )
+        parts.append((packed[block], sd, np.moveaxis(ensemble, 1, 0)))
 
     def named(variables: Any, coords: Any, **attrs: Any) -> xr.Dataset:
         return xr.Dataset(variables, coords=coords, attrs=attrs)
