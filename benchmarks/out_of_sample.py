@@ -51,6 +51,7 @@ def panel() -> bf.Panel:
         lag=0,
         units="decimal",
         excess=True,
+        exclude=["ret_next", "rf_next"],
     ).rank_normalise()
 
 
@@ -81,16 +82,16 @@ def error_rows(found: dict[str, bf.Forecasts]) -> list[list[str]]:
         mean, came = judged.data["mean"], judged.data["realised"]
         zero = float(bf.metrics.predictive_r2(mean, came))
         past = float(bf.metrics.predictive_r2(mean, came, benchmark="historical_mean", historical_mean=history))
-        covered = bf.coverage(forecasts, levels=(0.5, 0.8, 0.9, 0.95))
+        judged_by = bf.forecast_calibration(forecasts)
         shares = [
-            f"{float(covered['coverage'].sel(level=level)):.1%} ({float(covered['lower'].sel(level=level)):.0%} to "
-            f"{float(covered['upper'].sel(level=level)):.0%})"
-            for level in (0.5, 0.9, 0.95)
+            f"{float(one['coverage']):.1%} ({float(one['coverage_lower']):.0%} to {float(one['coverage_upper']):.0%})"
+            for one in (judged_by.sel(level=level) for level in (0.5, 0.9, 0.95))
         ]
-        crps = float(judged.data["crps"].mean("asset").mean("time"))
+        crps = float(judged_by["crps"])
         statuses = forecasts.windows["status"].value_counts()
         told = ", ".join(f"{count} {status}" for status, count in statuses.items())
         minutes = forecasts.windows["seconds"].sum() / 60
+        told = f"{told}; {judged_by.attrs['verdict']}"
         rows.append([name, f"{zero:+.2%}", f"{past:+.2%}", f"{crps:.4%}", *shares, told, f"{minutes:.1f}"])
     return rows
 
@@ -125,27 +126,30 @@ def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
         "95% covers", "windows", "minutes",
     ]  # fmt: skip
     settings = "; ".join(f"{name} `{FORECASTERS[name][0]!r}`" for name in CHOSEN if name in found)
-    return "\n\n".join(
-        [
-            "# Out of sample: French portfolios, refitted every year from 1990",
-            f"{line(provenance())} Made by `python -m benchmarks.out_of_sample`.",
-            f"274 value-weighted portfolios, nine characteristics, monthly excess returns. `{windows!r}`: "
-            f"{len(first.windows)} windows, each learns from {windows.train} months and forecasts the next "
-            f"{windows.test}; {len(first.judged.times)} months were judged, {first.judged.times[0]:%Y-%m} to "
-            f"{first.judged.times[-1]:%Y-%m}. {settings}; `{NUTS!r}`, a seed each window.",
-            "## The same month covariance for all: scores differ by their means only",
-            f"Verdict: {common.attrs['verdict']}.",
-            table(scores, score_rows(common)),
-            "## Own predictive densities",
-            f"Fama-MacBeth has the common covariance. Verdict: {own.attrs['verdict']}.",
-            table(scores, score_rows(own)),
-            "## Errors and coverage",
-            table(errors, error_rows(found)),
-            "Coverage is the share of returns inside the central band, months with equal weight; in brackets its 95% "
-            "interval, from the spread of months. Errors of differences are the more cautious of month-clustered and "
-            "HAC (decision 12).",
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# Out of sample: French portfolios, refitted every year from 1990",
+                f"{line(provenance())} Made by `python -m benchmarks.out_of_sample`.",
+                f"274 value-weighted portfolios, nine characteristics, monthly excess returns. `{windows!r}`: "
+                f"{len(first.windows)} windows, each learns from {windows.train} months and forecasts the next "
+                f"{windows.test}; {len(first.judged.times)} months were judged, {first.judged.times[0]:%Y-%m} to "
+                f"{first.judged.times[-1]:%Y-%m}. {settings}; `{NUTS!r}`, a seed each window.",
+                "## The same month covariance for all: scores differ by their means only",
+                f"Verdict: {common.attrs['verdict']}.",
+                table(scores, score_rows(common)),
+                "## Own predictive densities",
+                f"Fama-MacBeth has the common covariance. Verdict: {own.attrs['verdict']}.",
+                table(scores, score_rows(own)),
+                "## Errors and coverage",
+                table(errors, error_rows(found)),
+                "Coverage is the share of returns inside the central band, months with equal weight; in brackets its "
+                "95% interval, from the spread of months. Errors of differences are the more cautious of month-clustered and "
+                "HAC (decision 12).",
+            ]
+        )
+        + "\n"
+    )
 
 
 def main() -> None:

@@ -174,24 +174,27 @@ def print_forecasts(console: Console, forecasts: Forecasts) -> None:
     attrs, windows = forecasts.data.attrs, forecasts.windows
     frequency = attrs["frequency"]
     table = _table(f"{forecasts.name}: {attrs['windows']}", ["learned to", "forecast", "score", "status"], narrow=True)
-    scores = forecasts.data["score"].groupby("window").sum(skipna=True).to_series()
-    for number, row in windows.iterrows():
+    scores = forecasts.data["score"].to_series().groupby(forecasts.data["window"].to_numpy()).sum()
+    for score, (_, row) in zip(scores, windows.iterrows(), strict=True):
         learned = row["train_last"] if np.isnat(row["validation_last"].to_datetime64()) else row["validation_last"]
         ends = dict.fromkeys(show(row[end], frequency) for end in ("test_first", "test_last"))
         status = Text(row["status"], STATUS_STYLE[row["status"]])
-        table.add_row(show(learned, frequency), " to ".join(ends), f"{scores[number]:,.1f}", status)
+        table.add_row(show(learned, frequency), " to ".join(ends), f"{score:,.1f}", status)
     console.print(table)
     if not forecasts.n_judged:
         console.print("No return has come yet: nothing to judge.")
         return
     judged = forecasts.judged
     mean, came = judged.data["mean"], judged.data["realised"]
-    within = (judged.data["quantiles"].sel(quantile=0.05) <= came) & (came <= judged.data["quantiles"].sel(quantile=0.95))
+    within = (judged.data["quantiles"].sel(quantile=0.05) <= came) & (
+        came <= judged.data["quantiles"].sel(quantile=0.95)
+    )
     share = within.where(came.notnull()).mean("asset").mean("time")
+    own, common = (float(judged.data[name].sum()) for name in ("score", "common_score"))
     console.print(
-        f"{forecasts.n_judged} periods judged: R2 {float(metrics.predictive_r2(mean, came)):+.2%} against zero; 90% bands "
-        f"hold {float(share):.0%} of the returns; log score {float(judged.data['score'].sum()):,.1f} nats, "
-        f"{float(judged.data['common_score'].sum()):,.1f} of the mean under the common month law."
+        f"{forecasts.n_judged} periods judged: R2 {float(metrics.predictive_r2(mean, came)):+.2%} against zero; 90% "
+        f"bands hold {float(share):.0%} of the returns; log score {own:,.1f} nats, {common:,.1f} of the mean under the "
+        "common month law."
     )
     bad = windows[windows["status"] != "ok"]
     for reason, count in bad["reasons"].value_counts().head(ROWS).items():
