@@ -77,7 +77,7 @@ class CommonLaw:
         -------
         `MonthLaw` with normal noise. In float64 inside ``jax.enable_x64(True)``.
         """
-        return law_around(self.parameters, mean, z)
+        return _month_law(self._parameters(), mean, z)
 
     def scores(self, mean: xr.DataArray, panel: Panel) -> xr.DataArray:
         """Log density of each month's observed returns around a forecast, joint over its stocks.
@@ -123,7 +123,7 @@ class CommonLaw:
             )
         z = panel.data["characteristics"].to_numpy()
         months = np.flatnonzero(counts.any(axis=1))
-        parameters = self.parameters
+        parameters = self._parameters()
         values = np.zeros(len(months))
         for place, month in enumerate(months):
             stocks = np.flatnonzero(counts[month])
@@ -137,13 +137,11 @@ class CommonLaw:
             {"units": "nats: joint log density of a month's decimal excess returns", "log_base": "e"},
         )
 
-    @property
-    def parameters(self) -> LawParameters:
-        """The law as arrays, for `law_around` in a program."""
+    def _parameters(self) -> _Parameters:
         covariance = self.covariance.to_numpy()
         scales = np.sqrt(np.diag(covariance))
         shocked = self.covariance.indexes["feature"][1:]
-        return LawParameters(
+        return _Parameters(
             scales,
             np.linalg.cholesky(covariance / np.outer(scales, scales)),
             np.array([self.characteristics.index(name) for name in shocked], dtype=np.int32),
@@ -152,7 +150,7 @@ class CommonLaw:
         )
 
 
-class LawParameters(NamedTuple):
+class _Parameters(NamedTuple):
     """A law as arrays: scales and root (shock, ...) of the shocks, which characteristics have one, noise."""
 
     scales: Any
@@ -162,8 +160,7 @@ class LawParameters(NamedTuple):
     log_scale_sd: Any
 
 
-def law_around(given: LawParameters, mean: Any, z: Any) -> MonthLaw:
-    """Law of one month around forecasts (stock,), its characteristics (stock, characteristic) in the law's order."""
+def _month_law(given: _Parameters, mean: Any, z: Any) -> MonthLaw:
     import jax.numpy as jnp
 
     from bayesfactor.components.month import MonthLaw
@@ -174,7 +171,7 @@ def law_around(given: LawParameters, mean: Any, z: Any) -> MonthLaw:
     return MonthLaw(jnp.asarray(mean), design * scales, root, level, spread)
 
 
-def _score(given: LawParameters, mean: Array, z: Array, returns: Array) -> float:
+def _score(given: _Parameters, mean: Array, z: Array, returns: Array) -> float:
     """Log density of one month, padded so that months of nearly equal size share a program."""
     import jax  # late: metrics, beside which this stands, do not need it
 
@@ -193,9 +190,9 @@ def _density() -> Callable[..., Any]:
 
     from bayesfactor.components.month import marginal_log_density
 
-    def density(given: LawParameters, mean: Any, z: Any, returns: Any, observed: Any) -> Any:
+    def density(given: _Parameters, mean: Any, z: Any, returns: Any, observed: Any) -> Any:
         key = jax.random.key(0)  # normal noise needs no random numbers
-        return marginal_log_density(law_around(given, mean, z), returns, observed, key)
+        return marginal_log_density(_month_law(given, mean, z), returns, observed, key)
 
     return jax.jit(density)
 

@@ -179,9 +179,15 @@ def load_forecasts(path: str | Path) -> Forecasts:
 
 def read_forecasts(path: Path) -> Forecasts:
     """The forecasts in one file."""
-    groups = read_groups(path)
+    return forecasts_of(read_groups(path), path)
+
+
+def forecasts_of(groups: Mapping[str, xr.Dataset], path: Path) -> Forecasts:
+    """Forecasts from the groups of a file."""
     try:
-        return Forecasts(groups["forecasts"], _as_frame(groups["windows"]))
+        data = groups["forecasts"]
+        data = data.assign_coords(asset=data["asset"].astype(object))  # Zarr's own type of text otherwise
+        return Forecasts(data, _as_frame(groups["windows"]))
     except (KeyError, AlignmentError) as error:
         raise CorruptResultError(f"{path} does not hold forecasts: {error}. {_REMEDY}") from error
 

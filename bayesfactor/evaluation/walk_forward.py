@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,11 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
-from bayesfactor.evaluation.common_law import CommonLaw, common_law, law_around
+from bayesfactor.evaluation.common_law import CommonLaw, common_law
 from bayesfactor.evaluation.forecasts import DATES, Forecasts, joined, table_of_windows
+from bayesfactor.evaluation.recorded import recorded
 from bayesfactor.evaluation.scores import UNITS, month_scores, scored_assets
-from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
+from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of, numbered
 from bayesfactor.evaluation.windows import Window, Windows, inside, laid
 from bayesfactor.inference import Fit, fit, fit_many
 from bayesfactor.inference.checkpoint import described
@@ -30,7 +32,7 @@ from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integ
 from bayesfactor.inference.start import Start
 from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore, open_panel
-from bayesfactor.quantities.predictive import predictive_around, predictive_returns
+from bayesfactor.quantities.predictive import predictive_of_laws, predictive_returns
 
 Tasks = Iterator[tuple["Task", list[str]]]
 Done = Callable[[int, WindowResult, str | None], None]
@@ -134,9 +136,10 @@ def walk_forward(
 
     def done(number: int, result: WindowResult, data: str | None) -> None:
         """Keep a result; `data` is None where it was kept before."""
-        if kept is not None and data is not None and number not in results:
-            kept.keep(file_of(laid_out[number]), data, result)
-        results[number] = result
+        if number not in results:  # computed again beside others that were missing: what is stored counts
+            if kept is not None and data is not None:
+                kept.keep(file_of(laid_out[number]), data, result)
+            results[number] = result
         report(len(results), len(laid_out))
 
     with bar:
@@ -262,14 +265,56 @@ def _identity(
     candidates: Mapping[str, Any], inference: Any, seed: int, transform: Any, warm_start: bool, together: int
 ) -> dict[str, Any]:
     return {
-        "forecaster": {label or "model": described(one) for label, one in candidates.items()},
+        "forecaster": {label or "model": _settings(label or "model", one) for label, one in candidates.items()},
         "inference": "none" if inference is None else described(inference),
         "seed": seed,
-        "transform": "none" if transform is None else f"{transform.__module__}.{transform.__qualname__}",
+        "transform": "none" if transform is None else _settings_of_transform(transform),
         "warm_start": warm_start,
         "together": together,
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def _settings(what: str, instance: Any) -> dict[str, Any]:
+    """Class and fields of a frozen dataclass."""
+    if not is_dataclass(instance):
+        raise DataError(
+            f"store= must know everything that results depend on, and {what} is a {type(instance).__name__}, no "
+            "dataclass: make its class a frozen dataclass of settings"
+        )
+    return described(instance)
+
+
+def _settings_of_transform(transform: Any) -> dict[str, Any]:
+    """What tells two transforms apart: a function's name and code and the arguments bound to it; a class's fields.
+
+    Raises
+    ------
+    DataError
+        For a function made within another: what it holds cannot be known.
+    """
+    if isinstance(transform, partial):
+        bound = {"arguments": repr(transform.args), **{name: repr(one) for name, one in transform.keywords.items()}}
+        return {**_settings_of_transform(transform.func), **bound}
+    code = getattr(transform, "__code__", None)
+    if code is None:
+        return _settings("transform", transform)
+    if "<" in transform.__qualname__:
+        raise DataError(
+            f"store= must know everything that results depend on, and the transform {transform.__qualname__} is made "
+            "within another function: define it in a module and bind its settings by functools.partial, or make it a "
+            "frozen dataclass with __call__"
+        )
+    defaults = repr((transform.__defaults__, transform.__kwdefaults__))
+    name = f"{transform.__module__}.{transform.__qualname__}"
+    return {"function": name, "code": hashlib.sha256(_text(code).encode()).hexdigest(), "defaults": defaults}
+
+
+def _text(constant: Any) -> str:
+    """Code, or a constant in it, as text without addresses in memory or the order of a set."""
+    if hasattr(constant, "co_code"):
+        return f"{constant.co_code!r} {constant.co_names} {[_text(one) for one in constant.co_consts]}"
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
 # --- tasks ------------------------------------------------------------------------------------------
@@ -305,8 +350,8 @@ class Part:
 
     @property
     def data(self) -> str:
-        """SHA-256 (hex) of all data that the window's result depends on."""
-        prints = [_loaded(one).fingerprint for one in (self.learn, self.test)]
+        """SHA-256 (hex) of all that the window's result depends on but the walk."""
+        prints = [str(self.window), *(_loaded(one).fingerprint for one in (self.learn, self.test))]
         if self.start is not None:
             prints.append(Start.from_dataset(self.start).digest)
         return hashlib.sha256("".join(prints).encode()).hexdigest()
@@ -354,7 +399,7 @@ class _Plan:
                 if found is None:
                     missing = True
                 else:
-                    done(part.number, _numbered(found, part.number), None)
+                    done(part.number, found._replace(forecasts=numbered(found.forecasts, part.number)), None)
             if missing:
                 settings = (self.candidates, self.inference, self.seed, self.transform)
                 yield Task(parts, *settings, self.earlier is not None), prints
@@ -404,14 +449,6 @@ def _without_absent(panel: Panel) -> Panel:
 
 def _loaded(panel: Panel | _Stored) -> Panel:
     return panel.load() if isinstance(panel, _Stored) else panel
-
-
-def _numbered(result: WindowResult, number: int) -> WindowResult:
-    """The same result as window `number`: a panel that has grown at its beginning has other numbers."""
-    data = result.forecasts.data
-    windows = result.forecasts.windows.set_axis(pd.Index([number], name="window"))
-    numbers = ("time", np.full(data.sizes["time"], number))
-    return WindowResult(Forecasts(data.assign_coords(window=numbers), windows), result.start)
 
 
 # --- running them -----------------------------------------------------------------------------------
@@ -474,14 +511,12 @@ def run_task(task: Task) -> list[WindowResult]:
     """Learn, choose, forecast and judge: a pure function of the task."""
     began = time.perf_counter()
     windows = [_named(part, _Prepared.of, part, task.transform) for part in task.parts]
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("ignore", ConvergenceWarning)  # in `status` and `reasons`
-        warnings.simplefilter("always", DataWarning)
+    with recorded() as told:
         if len(windows) > 1:
             made = _learned_together(task, windows)
         else:
             made = [_named(windows[0].part, _learned, task, windows[0])]
-    odd = list(dict.fromkeys(str(one.message) for one in told))
+    odd = list(dict.fromkeys(told))
     seconds = (time.perf_counter() - began) / len(windows)
     results = []
     for window, one in zip(windows, made, strict=True):
@@ -496,11 +531,15 @@ def run_task(task: Task) -> list[WindowResult]:
 
 
 def _named(part: Part, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function gives; an error of ours with the window in its message."""
+    """What the function gives; an error of ours with the window in its message, any other with a note of it."""
+    where = f"window {part.number} ({part.window})"
     try:
         return function(*arguments)
     except BayesFactorError as error:
-        raise type(error)(f"window {part.number} ({part.window}): {error}") from error
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:
+        error.add_note(f"In {where} of a walk.")
+        raise
 
 
 class _Prepared(NamedTuple):
@@ -520,12 +559,7 @@ class _Prepared(NamedTuple):
 
     @classmethod
     def of(cls, part: Part, transform: Transform | None) -> _Prepared:
-        learn, test = _loaded(part.learn), _loaded(part.test)
-        blank = _blank(test)
-        if transform is not None:
-            apply = transform(learn)
-            learn, blank = _transformed(apply, learn), _transformed(apply, blank)
-        return cls(part, learn, blank, _with_returns(blank, test))
+        return cls(part, *_transformed(transform, _loaded(part.learn), _loaded(part.test)))
 
 
 def _learned(task: Task, window: _Prepared) -> _Forecaster:
@@ -573,9 +607,11 @@ def _chosen(task: Task, window: _Prepared, seed: int) -> str:
         return next(iter(task.candidates))
     spans = window.part.window
     assert spans.validation is not None
-    train, validation = _slice(window.learn, spans.train), _slice(window.learn, spans.validation)
+    learn = _loaded(window.part.learn)  # as it was: a transform must not have learnt from validation periods here
+    parts = (_slice(learn, spans.train), _slice(learn, spans.validation))
+    train, blank, validation = _transformed(task.transform, *parts)
     scores = {
-        name: _Forecaster.learned(name, one, train, task.inference, seed).score(validation)
+        name: _Forecaster.learned(name, one, train, task.inference, seed).score(blank, validation)
         for name, one in task.candidates.items()
     }
     unknown = [name for name, score in scores.items() if not np.isfinite(score)]
@@ -628,11 +664,11 @@ class _Forecaster:
     def reasons(self) -> tuple[str, ...]:
         return self.fitted.reasons if isinstance(self.fitted, Fit) else ()
 
-    def score(self, panel: Panel) -> float:
-        """Log score of a panel's returns, summed over its months."""
+    def score(self, blank: Panel, panel: Panel) -> float:
+        """Log score of a panel's returns, summed over its months; `blank` are the same months without returns."""
         if isinstance(self.fitted, Fit):
             return float(month_scores(self.fitted, panel)["score"].sum(skipna=False))
-        return float(self.law.scores(self.fitted.forecast(_blank(panel)), panel).sum(skipna=False))
+        return float(self.law.scores(self.fitted.forecast(blank), panel).sum(skipna=False))
 
     def forecast(self, blank: Panel, test: Panel) -> xr.Dataset:
         """All that `Forecasts` holds of some months.
@@ -648,8 +684,7 @@ class _Forecaster:
             data = predictive_returns(self.fitted, blank, realised=realised, seed=self.seed)
         else:
             mean = self.fitted.forecast(blank)
-            parameters = self.law.parameters
-            data = predictive_around(mean, blank, law_around, parameters, realised=realised, seed=self.seed)
+            data = predictive_of_laws(self.law.month_law, mean, blank, realised=realised, seed=self.seed)
         judged = _returns_came(test)
         months = test.times[judged]
         scores = {
@@ -697,10 +732,21 @@ def _with_returns(blank: Panel, test: Panel) -> Panel:
     return Panel(blank.data.assign(given), blank.frequency, blank.preparation, blank.missing)
 
 
-def _transformed(apply: Callable[[Panel], Panel], panel: Panel) -> Panel:
+def _transformed(transform: Transform | None, learn: Panel, later: Panel) -> tuple[Panel, Panel, Panel]:
+    """What is learnt from, and later periods without and with returns, after a transform that has learnt from it."""
+    blank = _blank(later)
+    if transform is not None:
+        apply = transform(learn)
+        learn, blank = _applied(apply, learn), _applied(apply, blank)
+    return learn, blank, _with_returns(blank, later)
+
+
+def _applied(apply: Any, panel: Panel) -> Panel:
+    if not callable(apply):
+        raise DataError(f"a transform must give a function from Panel to Panel: it gave {type(apply).__name__}")
     changed = apply(panel)
     if not isinstance(changed, Panel):
-        raise DataError(f"a transform must give a function from Panel to Panel: it gave {type(changed).__name__}")
+        raise DataError(f"a transform must give a function from Panel to Panel: that gave {type(changed).__name__}")
     return changed
 
 
@@ -752,7 +798,7 @@ def _progress(wanted: bool | Report | None, name: str) -> tuple[AbstractContextM
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("windows"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("windows"))
     bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
     task = bar.add_task(name[:30], total=None)
     return bar, lambda done, total: bar.update(task, completed=done, total=total)

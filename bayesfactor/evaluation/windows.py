@@ -145,7 +145,7 @@ class Windows:
         begin = first + self.train + gap
         if self.first_test is not None:
             begin = self._first_test(calendar, days, frequency, begin)
-        if begin > last:
+        elif begin > last:
             raise EmptyWindowError(
                 f"{self!r} needs {self.train + gap} periods before the first that is forecast: the panel has "
                 f"{last - first + 1}, {span(panel.times, frequency)}. Give a shorter train."
@@ -164,8 +164,13 @@ class Windows:
 
     def _first_test(self, calendar: Calendar, days: Any, frequency: str, earliest: int) -> int:
         wanted = period_ends(np.array([first_and_last_day(self.first_test)[0]]), frequency)
+        if wanted[0] > days[-1]:
+            raise EmptyWindowError(
+                f"first_test must be a period of the panel: it is {self.first_test}, and the panel ends "
+                f"{show(days[-1], frequency)}."
+            )
         if frequency == "daily":
-            wanted = days[np.searchsorted(days, wanted).clip(max=days.size - 1)]
+            wanted = days[np.searchsorted(days, wanted)]
         begin = int(calendar.ordinals(wanted)[0])
         if begin < earliest:
             could = show(calendar.labels(np.array([earliest]))[0], frequency)
@@ -193,31 +198,40 @@ def laid(windows: Windows | Sequence[Window], panel: Dated) -> tuple[Window, ...
     LookAheadError
         When test windows overlap, so that a month would be forecast twice and count twice.
     EmptyWindowError
-        When a window given holds no period of the panel.
+        When a span of a window holds no period of the panel.
     """
     if isinstance(windows, Windows):
-        return windows.over(panel)
+        given = windows.over(panel)
+        for one in given:
+            _on_periods(one, panel)
+        return given
     given = tuple(windows) if isinstance(windows, Sequence) and not isinstance(windows, str) else ()
     if not given or not all(isinstance(one, Window) for one in given):
         raise DataError(
             f"windows must be Windows.expanding(...), Windows.rolling(...) or a list of Window: {windows!r}"
         )
-    given = tuple(sorted(given, key=lambda one: one.test))
+    given = tuple(sorted((_on_periods(one, panel) for one in given), key=lambda one: one.test))
     for one, following in pairwise(given):
         if following.test[0] <= one.test[1]:
             raise LookAheadError(
                 f"test windows must not overlap, or months are judged twice: {_dates(one.test)} and "
                 f"{_dates(following.test)} share periods."
             )
-    for one in given:
-        for name in ("train", "validation", "test"):
-            part = getattr(one, name)
-            if part is not None and not inside(panel.times, part).any():
-                raise EmptyWindowError(
-                    f"{name} {_dates(part)} holds no period of the panel, which runs "
-                    f"{span(panel.times, panel.frequency)}."
-                )
     return given
+
+
+def _on_periods(window: Window, panel: Dated) -> Window:
+    """The window from and to periods of the panel: a period belongs to the span that holds its last day."""
+    parts: dict[str, Span | None] = {}
+    for name in ("train", "validation", "test"):
+        part = getattr(window, name)
+        held = panel.times if part is None else panel.times[inside(panel.times, part)]
+        if not len(held):
+            raise EmptyWindowError(
+                f"{name} {_dates(part)} holds no period of the panel, which runs {span(panel.times, panel.frequency)}."
+            )
+        parts[name] = None if part is None else (held[0], held[-1])
+    return Window(**parts)  # type: ignore[arg-type]
 
 
 def inside(times: pd.DatetimeIndex, part: Span) -> np.ndarray:

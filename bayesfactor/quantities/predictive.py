@@ -14,7 +14,6 @@ import xarray as xr
 from bayesfactor.components.month import MonthLaw, predictive_variance, simulate
 from bayesfactor.errors import DataError
 from bayesfactor.inference import Fit
-from bayesfactor.inference.sampling import COMPILER
 from bayesfactor.inference.settings import as_integer, as_seed
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.draws import (
@@ -123,53 +122,51 @@ def _simulated_months(model: Any, repeats: int) -> Callable[..., Any]:
     return one_draw
 
 
-def predictive_around(
+@partial(jax.jit, static_argnames="simulated")
+def _returns_of_law(law: MonthLaw, key: jax.Array, day: jax.Array, simulated: int) -> tuple[jax.Array, jax.Array]:
+    """Predictive sd (slot,) and simulated returns (draw, slot) of a month."""
+    keys = jax.random.split(jax.random.fold_in(key, day), simulated)
+    return jnp.sqrt(predictive_variance(law)), jax.vmap(partial(simulate, law=law))(keys)
+
+
+def predictive_of_laws(
+    law_of: Callable[[jax.Array, jax.Array], MonthLaw],
     mean: xr.DataArray,
     panel: Panel,
-    law: Callable[[Any, jax.Array, jax.Array], MonthLaw],
-    parameters: Any,
     *,
     realised: xr.DataArray | None = None,
     simulated: int = SIMULATED,
     seed: int = 0,
     memory_mib: float = MEMORY_MIB,
 ) -> xr.Dataset:
-    """As `predictive_returns`, of forecasts whose law is known: no parameter is uncertain.
+    """As `predictive_returns`, of forecasts `mean` (time, asset) with a law known up to its mean.
 
     Parameters
     ----------
-    mean : (time, asset) forecasts, finite in the universe, decimal per period.
-    panel : prepared; its returns are not looked at.
-    law : of a month from `parameters`, forecasts (stock,) and characteristics (stock, characteristic).
-    parameters : pytree of arrays, float64.
+    law_of : the law of a month from its mean (stock,) and characteristics (stock, characteristic).
     """
     arrays = panel.arrays()
     packed = _packed(mean.transpose("time", "asset").to_numpy(), np.asarray(arrays.asset))
-    centre, z = padded_slots(np.nan_to_num(packed), np.asarray(arrays.characteristics))
     n_used = packed.shape[1]
-    program = shared(_simulated_around, law, simulated)
+    centre, z = padded_slots(np.nan_to_num(packed), np.asarray(arrays.characteristics))
+    key, days = jax.random.key(as_seed(seed)), _days(panel)
     parts = []
-    for block in blocks(len(panel.times), 8.0 * centre.shape[1] * simulated * 4, memory_mib):
+    for block in blocks(len(panel.times), 8.0 * n_used * simulated * 4, memory_mib):
         with jax.enable_x64(True):
-            made = program(parameters, centre[block], z[block], _days(panel)[block], np.uint32(as_seed(seed)))
-        sd, ensemble = (np.asarray(part)[..., :n_used] for part in made)
+            # The law is an argument, a month at a time: one program serves all windows of a walk.
+            made = [
+                _returns_of_law(law_of(jnp.asarray(centre[month]), jnp.asarray(z[month])), key, days[month], simulated)
+                for month in range(*block.indices(len(days)))
+            ]
+        sd, ensemble = (
+            np.stack([np.asarray(month)[..., :n_used] for month in months]) for months in zip(*made, strict=True)
+        )
         parts.append((packed[block], sd, np.moveaxis(ensemble, 1, 0)))
-    return _described(panel, arrays.asset, parts, realised, xr.Dataset, np.ones(len(panel.times), bool))
 
+    def named(variables: Any, coords: Any, **attrs: Any) -> xr.Dataset:
+        return xr.Dataset(variables, coords=coords, attrs=attrs)
 
-def _simulated_around(law: Callable[..., MonthLaw], simulated: int) -> Any:
-    """Sd (month, slot) and simulated returns (month, draw, slot) around forecasts, as a program."""
-
-    def months(parameters: Any, centre: jax.Array, z: jax.Array, days: jax.Array, seed: jax.Array) -> Any:
-        def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
-            mean, rows, day = month
-            around = law(parameters, mean, rows)
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), day), simulated)
-            return jnp.sqrt(predictive_variance(around)), jax.vmap(partial(simulate, law=around))(keys)
-
-        return jax.lax.map(one_month, (centre, z, days))
-
-    return jax.jit(months, compiler_options=COMPILER)
+    return _described(panel, arrays.asset, parts, realised, named, np.ones(len(panel.times), bool))
 
 
 def _described(
@@ -199,7 +196,7 @@ def _described(
         full[month, asset[month, slot]] = packed[month, slot]
         variables[name] = (["time", "asset", "quantile"][: full.ndim], full)
     coords = {"time": panel.times.values, "asset": panel.data["asset"].values, "quantile": list(LEVELS)}
-    return named(variables, coords).assign_attrs(units=UNITS, quantity="predictive return")
+    return named(variables, coords, units=UNITS, quantity="predictive return")
 
 
 def _summary(ensemble: np.ndarray, came: np.ndarray) -> dict[str, np.ndarray]:
