@@ -22,7 +22,10 @@ _HOME = {
     "SVI": "bayesfactor.inference",
     "Exact": "bayesfactor.inference",
     "Fit": "bayesfactor.inference",
+    "Start": "bayesfactor.inference",
     "fit": "bayesfactor.inference",
+    "fit_many": "bayesfactor.inference",
+    "fits_together": "bayesfactor.inference",
     "redraw": "bayesfactor.inference",
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
@@ -54,6 +57,7 @@ __all__ = [
     "FundamentalFactorModel",
     "Panel",
     "PanelStore",
+    "Start",
     "__version__",
     "characteristics",
     "choose_architecture",
@@ -63,6 +67,8 @@ __all__ = [
     "examine",
     "expected_returns",
     "fit",
+    "fit_many",
+    "fits_together",
     "interactions",
     "load",
     "metrics",
@@ -84,7 +90,7 @@ if TYPE_CHECKING:
     from bayesfactor import errors, models, plots
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.compare import compare
-    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
+    from bayesfactor.inference import NUTS, SVI, Exact, Fit, Start, fit, fit_many, fits_together, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts
