@@ -22,8 +22,10 @@ _HOME = {
     "SVI": "bayesfactor.inference",
     "Exact": "bayesfactor.inference",
     "Fit": "bayesfactor.inference",
+    "Start": "bayesfactor.inference",
     "fit": "bayesfactor.inference",
     "fit_many": "bayesfactor.inference",
+    "fits_together": "bayesfactor.inference",
     "redraw": "bayesfactor.inference",
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
@@ -67,6 +69,7 @@ __all__ = [
     "FundamentalFactorModel",
     "Panel",
     "PanelStore",
+    "Start",
     "Window",
     "Windows",
     "__version__",
@@ -83,6 +86,7 @@ __all__ = [
     "expected_returns",
     "fit",
     "fit_many",
+    "fits_together",
     "forecast_calibration",
     "interactions",
     "load",
@@ -114,7 +118,7 @@ if TYPE_CHECKING:
     from bayesfactor.evaluation.walk_forward import walk_forward
     from bayesfactor.evaluation.windows import Window, Windows
     from bayesfactor.evaluation.workers import processes
-    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, fit_many, redraw
+    from bayesfactor.inference import NUTS, SVI, Exact, Fit, Start, fit, fit_many, fits_together, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts

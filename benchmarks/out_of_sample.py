@@ -1,6 +1,6 @@
 """Who predicts better out of sample: models and baselines on the French portfolio panel, refitted every year from 1990.
 
-    python -m benchmarks.out_of_sample [--only linear ...] [--first 1990-01] [--train 240]
+    python -m benchmarks.out_of_sample [--only linear ...] [--first 1990-01] [--train 120]
 
 Every forecaster has a store under .cache/out_of_sample and goes on where it stopped; the page docs/out_of_sample.md is
 made of what is there.
@@ -27,7 +27,7 @@ from bayesfactor.errors import BayesFactorWarning, ComparisonWarning, Convergenc
 FOLDER = CACHE / "out_of_sample"
 PAGE = ROOT / "docs" / "out_of_sample.md"
 FILE = "french_portfolios_panel_1963_2025.parquet"
-NUTS = bf.NUTS(warmup=300, draws=300, chains=2)
+NUTS = bf.NUTS(warmup=200, draws=200, chains=2)
 CHOSEN = ("linear", "network")  # compared by their own densities; all by the common law
 FORECASTERS: dict[str, tuple[Any, Any]] = {
     "zero": (bf.baselines.Zero(), None),
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=list(FORECASTERS), default=list(FORECASTERS))
     parser.add_argument("--first", default="1990-01", help="first month to forecast")
-    parser.add_argument("--train", type=int, default=240, help="months to learn from")
+    parser.add_argument("--train", type=int, default=120, help="months to learn from")
     given = parser.parse_args()
     windows = bf.Windows.rolling(given.train, test=12, first_test=given.first)
     data = panel()

@@ -72,11 +72,12 @@ def main() -> None:
         ]
         for name in pools
     ]
+    told = "yes" if same else "NO"
     text = [
         "# Walks on several processes",
         f"{line(provenance())} Made by `python -m benchmarks.walks`.",
-        f"{N_WINDOWS} windows, `{WINDOWS!r}`, 100 assets, 5 characteristics, `{MODEL!r}`, `{NUTS!r}`. Goal: two processes at "
-        f"least 1.7 x one on two cores. The same bits everywhere: {'yes' if same else 'NO'}.",
+        f"{N_WINDOWS} windows, `{WINDOWS!r}`, 100 assets, 5 characteristics, `{MODEL!r}`, `{NUTS!r}`. Goal: two "
+        f"processes at least 1.7 x one on two cores. The same bits everywhere: {told}.",
         table(["on", "first walk (starting, compiling)", "later walks, median of three", "against one process"], rows),
     ]
     PAGE.write_text("\n\n".join(text) + "\n")

@@ -18,6 +18,7 @@ from bayesfactor.models.training import MonthRows, TrainingData
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.panel.store import PanelStore
 
+ROWS_TOGETHER = 4_000  # stock-months of a window
 BY_SLOT = ("characteristics", "returns", "in_universe", "observed", "asset")
 
 
@@ -140,6 +141,25 @@ def aligned(model: Any, givens: Sequence[Given], names: Sequence[str]) -> list[A
                 f"shapes {shape}, of {names[0]} {shapes[0]}. Fit them one by one."
             )
     return data
+
+
+def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
+    """Whether windows like this one are fitted faster as one program (`fit_many`) than one after the other.
+
+    TODO numbers
+
+    Parameters
+    ----------
+    model, inference : as in `fit`.
+    panel : one window; the others are of as many periods and about as many stocks.
+    """
+    given_up = isinstance(inference, Exact) or is_by_month(model) or isinstance(panel, PanelStore)
+    if given_up or (isinstance(inference, SVI) and inference.batch is not None):
+        return False
+    arrays = _first_month(panel.arrays())
+    if not _holds_stocks(model.data(arrays), arrays):
+        return True
+    return int(panel.data["in_universe"].values.sum()) <= ROWS_TOGETHER
 
 
 def _widened(arrays: PanelArrays, n_slots: int) -> PanelArrays:

@@ -75,7 +75,8 @@ def fit(
         changed. Only the last call's seconds count as its wall time.
     start : the fit of an earlier window, or its `Fit.start`: chains and guides begin where its chains and guides ended,
         each at another's end; what belongs to months where both windows have them. At random if None. The posterior is
-        the same, what is sooner reached is its bulk; `provenance["start"]` says which it was.
+        the same, less warm-up or fewer steps are needed (see the page on inference); a warm-up of `NUTS` of less than
+        150 draws keeps the widths of the earlier chains. `provenance["start"]` says which it was.
 
     Returns
     -------

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
+from numpyro.infer.hmc_util import build_adaptation_schedule
 
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
@@ -23,6 +25,7 @@ from bayesfactor.inference import space
 from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.settings import NUTS
 
+SCHEDULED = 150  # draws of warm-up, below which Stan's schedule has too few to learn widths from
 WARMUP_TREE_DEPTH = 7  # the first steps are badly scaled: long trajectories are wasted on them
 # Half the time to compile; no slower to run, since the work is in library calls and simple loops.
 COMPILER = {"xla_llvm_disable_expensive_passes": True}
@@ -97,7 +100,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
     def start(rng_key: Array, data: Any, known: space.Place | None) -> tuple[Any, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
-        location = None if known is None else known.location
+        location, variance = (None, None) if known is None else (known.location, _variance(known.log_scale))
         point, _ = space.start_point(model, place_key, data, settings.start_radius, location)
         state = init_kernel(
             point,
@@ -105,9 +108,12 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
             target_accept_prob=settings.target_accept,
             max_tree_depth=(min(WARMUP_TREE_DEPTH, settings.max_tree_depth), settings.max_tree_depth),
             dense_mass=False,
+            inverse_mass_matrix=variance,
             model_args=(data,),
             rng_key=kernel_key,
         )
+        if known is not None and settings.warmup < SCHEDULED:
+            state = _without_windows(state, known.log_scale, settings.warmup)
         slopes = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.z_grad)])
         return state, jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
 
@@ -137,6 +143,22 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         ),
         constrain=jax.jit(batched(constrain), compiler_options=COMPILER),
     )
+
+
+def _variance(log_scale: dict[str, Array]) -> Array:
+    """The diagonal that the mass matrix is adapted from (parameter,), in the sampler's order of sites."""
+    return ravel_pytree(jax.tree.map(lambda leaf: jnp.exp(2 * space.given_or(leaf, jnp.zeros_like(leaf))), log_scale))[
+        0
+    ]
+
+
+def _without_windows(state: Any, log_scale: dict[str, Array], warmup: int) -> Any:
+    """The sampler in the last part of its warm-up, where the step alone is adapted, if its widths are known."""
+    known = jnp.any(~jnp.isnan(jnp.concatenate([leaf.reshape(-1) for leaf in log_scale.values()])))
+    last = len(build_adaptation_schedule(warmup)) - 1
+    adapted = state.adapt_state
+    window = jnp.where(known, last, adapted.window_idx).astype(adapted.window_idx.dtype)
+    return state._replace(adapt_state=adapted._replace(window_idx=window))
 
 
 def in_groups(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,7 +204,8 @@ def run_nuts(
     report : called with (draws done, draws in all) per chain, warm-up included.
     labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
-    start : where chains begin; at random if None, or where it is NaN.
+    start : where chains begin; at random if None, or where it is NaN. The mass matrix is adapted from its widths; in a
+        warm-up of less than `SCHEDULED` draws it stays at them, and the step alone is adapted.
 
     Returns
     -------
@@ -238,11 +261,12 @@ def run_nuts(
 
 
 def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:
-    """The last draw of every chain, and the spread of its draws."""
+    """The last draw of every chain, and the spread of its draws, of few ones shrunk as Stan's adaptation shrinks it."""
     location = {name: np.take(value, -1, axis=axis) for name, value in points.items()}
-    spread = {name: np.std(value, axis=axis) for name, value in points.items()}
-    log_scale = {name: np.log(np.where(value > 0, value, np.nan)) for name, value in spread.items()}
-    return space.Place(location, log_scale)
+    n_draws = next(iter(points.values())).shape[axis]
+    share = n_draws / (n_draws + 5)
+    variance = {name: share * np.var(value, axis=axis) + 1e-3 * (1 - share) for name, value in points.items()}
+    return space.Place(location, {name: 0.5 * np.log(value) for name, value in variance.items()})
 
 
 def _joined(chunks: list[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ class Start:
     ) -> space.Place:
         """Where the chains of another window begin: (chain, ...), NaN where as usual.
 
-        Sites that belong to months are taken over for months of both windows.
+        Sites that belong to months are taken over for months of both windows; others are as wide as those on average.
 
         Parameters
         ----------
@@ -147,8 +147,10 @@ class Start:
                 value = np.full((chains, *shape), np.nan, self._dtype)
                 if name in sites.time_axis and name in arrays:
                     axis = 1 + sites.time_axis[name]
-                    months = np.moveaxis(value, axis, 0)  # a view
-                    months[here] = np.moveaxis(arrays[name][:chains], axis, 0)[there]
+                    months, known = (np.moveaxis(leaf, axis, 0) for leaf in (value, arrays[name][:chains]))  # views
+                    if arrays is self.log_scale:
+                        months[:] = known.mean(axis=0)
+                    months[here] = known[there]
                 elif name in arrays:
                     value[:] = arrays[name][:chains]
                 values[name] = value

@@ -102,7 +102,8 @@ def predictive_returns(
         total = variance.mean(axis=(0, 1), dtype=float) + mean.var(axis=0, ddof=1)
         ensemble = np.moveaxis(returns.reshape(n_draws, *returns.shape[2:]), 2, 1)  # (draw, repeat, time, slot)
         parts.append((mean.mean(axis=0), np.sqrt(total), ensemble.reshape(-1, *ensemble.shape[2:])))
-    return _described(panel, arrays.asset, parts, realised, partial(labelled, fit), positions >= 0)
+    described = _described(panel, arrays.asset, parts, realised, positions >= 0)
+    return described.assign_attrs(labelled(fit, {}, {}, **described.attrs).attrs)
 
 
 def _simulated_months(model: Any, repeats: int) -> Callable[..., Any]:
@@ -163,16 +164,17 @@ def predictive_of_laws(
         )
         parts.append((packed[block], sd, np.moveaxis(ensemble, 1, 0)))
 
-    def named(variables: Any, coords: Any, **attrs: Any) -> xr.Dataset:
-        return xr.Dataset(variables, coords=coords, attrs=attrs)
-
-    return _described(panel, arrays.asset, parts, realised, named, np.ones(len(panel.times), bool))
+    return _described(panel, arrays.asset, parts, realised, np.ones(len(panel.times), bool))
 
 
-def _described(
-    panel: Panel, asset: Any, parts: Any, realised: xr.DataArray | None, named: Callable[..., xr.Dataset], known: Any
-) -> xr.Dataset:
-    """Parts (mean, sd (time, slot), simulated returns (draw, time, slot)) of consecutive months as one Dataset."""
+def _described(panel: Panel, asset: Any, parts: Any, realised: xr.DataArray | None, known: np.ndarray) -> xr.Dataset:
+    """Parts (mean, sd (time, slot), simulated returns (draw, time, slot)) of consecutive months as one Dataset.
+
+    Parameters
+    ----------
+    asset : (time, slot) position of each slot's asset, -1 in padding.
+    known : (time,) where there is a forecast.
+    """
     asset = np.asarray(asset)
     shape = (len(panel.times), panel.data.sizes["asset"])
     came = np.full(asset.shape, np.nan)
@@ -196,7 +198,7 @@ def _described(
         full[month, asset[month, slot]] = packed[month, slot]
         variables[name] = (["time", "asset", "quantile"][: full.ndim], full)
     coords = {"time": panel.times.values, "asset": panel.data["asset"].values, "quantile": list(LEVELS)}
-    return named(variables, coords, units=UNITS, quantity="predictive return")
+    return xr.Dataset(variables, coords, {"units": UNITS, "quantity": "predictive return"})
 
 
 def _summary(ensemble: np.ndarray, came: np.ndarray) -> dict[str, np.ndarray]:
