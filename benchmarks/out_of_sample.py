@@ -135,7 +135,8 @@ def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
                 f"274 value-weighted portfolios, nine characteristics, monthly excess returns. `{windows!r}`: "
                 f"{len(first.windows)} windows, each learns from {windows.train} months and forecasts the next "
                 f"{windows.test}; {len(first.judged.times)} months were judged, {first.judged.times[0]:%Y-%m} to "
-                f"{first.judged.times[-1]:%Y-%m}. {settings}; linear by `{NUTS!r}`, network by `{SVI!r}`, a seed each window.",
+                f"{first.judged.times[-1]:%Y-%m}. {settings}; linear by `{NUTS!r}`, network by `{SVI!r}`, a seed "
+                "each window.",
                 "## The same month covariance for all: scores differ by their means only",
                 f"Verdict: {common.attrs['verdict']}.",
                 table(scores, score_rows(common)),
