@@ -33,8 +33,10 @@ _HOME = {
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
     "choose_architecture": "bayesfactor.evaluation",
+    "calibrate": "bayesfactor.calibration",
 }
 _MODULES = {
+    "calibration": "bayesfactor.calibration",
     "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
     "readers": "bayesfactor.panel.readers",
@@ -55,6 +57,8 @@ __all__ = [
     "Panel",
     "PanelStore",
     "__version__",
+    "calibrate",
+    "calibration",
     "characteristics",
     "choose_architecture",
     "compare",
@@ -81,7 +85,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bayesfactor import errors, models, plots
+    from bayesfactor import calibration, errors, models, plots
+    from bayesfactor.calibration import calibrate
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.compare import compare
     from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw

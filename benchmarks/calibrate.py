@@ -450,7 +450,8 @@ def page(results: dict[str, Any]) -> str:
             "# Calibration",
             "Parameters are drawn from the prior, returns simulated from them, the model fitted, and the truth ranked "
             "among the draws: ranks are uniform when density, prior, sampler and quantities agree (Talts et al., "
-            "2018). `bayesfactor.calibration.calibrate` does it for any model, yours included (see the page on writing one).",
+            "2018). `bayesfactor.calibration.calibrate` does it for any model, yours included (see the page on writing "
+            "one).",
             "Ranks are judged by their whole ECDF at once (Saeilynoja, Buerkner and Vehtari, 2022), family-wise at 1% "
             "over the quantities of a family; 90% bands must cover within the binomial 99.9% interval. A family that "
             "does not pass is run once more on fresh seeds, and fails when that does not pass either. All fits count, "

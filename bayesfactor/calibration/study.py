@@ -71,7 +71,8 @@ def calibrate(
         `Draws` (data set, chain, draw, ...).
     design : shape of the data sets, or a prepared panel whose characteristics, universe and gaps all data sets have.
         With ``pooling="none"`` a data set is one month.
-    fits : data sets; 300 see a band that is 15% too narrow, see the page on calibration.
+    fits : data sets; of a dozen quantities 300 show bands that are 20% too narrow, or a mean off by 0.3 posterior sd,
+        nine times out of ten; 1,000 show 15%, or 0.2.
     seed : of the study.
     store : folder for finished chunks; the same call goes on from them.
     chunk : data sets that are fitted side by side in one program, and kept together.

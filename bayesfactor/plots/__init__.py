@@ -7,12 +7,14 @@ from bayesfactor.plots.bands import (
     plot_sensitivities,
     plot_sensitivities_over_time,
 )
+from bayesfactor.plots.calibration import plot_rank_ecdf
 from bayesfactor.plots.scores import plot_month_scores
 
 __all__ = [
     "plot_forecast",
     "plot_interactions",
     "plot_month_scores",
+    "plot_rank_ecdf",
     "plot_ranks",
     "plot_sensitivities",
     "plot_sensitivities_over_time",
