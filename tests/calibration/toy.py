@@ -1,13 +1,7 @@
-"""The mean of normal returns: a posterior that is a line of algebra, and a sampler that may be wrong by a factor.
-
-    python -m tests.calibration.toy STORE FITS
-
-makes chunks of a study and prints a line for each, for the test that kills it.
-"""
+"""The mean of normal returns: a posterior that is a line of algebra, and a sampler that may be wrong by a factor."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +69,12 @@ def study(fits: int, sampler: Conjugate = Conjugate(), **settings: Any) -> Calib
     return calibrate(NormalMean(), sampler, design=panel(), fits=fits, **settings)
 
 
-if __name__ == "__main__":
+def main(store: str, fits: int) -> None:
+    """Make the chunks of a study and print a line for each: for the test that kills it."""
 
     def told(done: int, fits: int, attempt: int, seconds: float) -> None:
         print(done, flush=True)  # noqa: T201
 
     calibrate(
-        NormalMean(), Conjugate(), design=Design(n_months=4, n_assets=4), fits=int(sys.argv[2]), chunk=4,
-        store=sys.argv[1], progress=told,
-    )  # fmt: skip
+        NormalMean(), Conjugate(), design=Design(n_months=4, n_assets=4), fits=fits, chunk=4, store=store, progress=told
+    )
