@@ -23,6 +23,7 @@ _HOME = {
     "Exact": "bayesfactor.inference",
     "Fit": "bayesfactor.inference",
     "fit": "bayesfactor.inference",
+    "fit_many": "bayesfactor.inference",
     "redraw": "bayesfactor.inference",
     "load": "bayesfactor.inference",
     "sensitivities": "bayesfactor.quantities",
@@ -32,10 +33,21 @@ _HOME = {
     "to_csv": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
     "compare": "bayesfactor.evaluation",
+    "compare_forecasts": "bayesfactor.evaluation",
+    "difference_intervals": "bayesfactor.evaluation",
+    "forecast_calibration": "bayesfactor.evaluation",
+    "common_law": "bayesfactor.evaluation.common_law",
     "choose_architecture": "bayesfactor.evaluation",
     "calibrate": "bayesfactor.calibration",
+    "Forecasts": "bayesfactor.evaluation.forecasts",
+    "load_forecasts": "bayesfactor.evaluation.forecasts",
+    "Window": "bayesfactor.evaluation.windows",
+    "Windows": "bayesfactor.evaluation.windows",
+    "processes": "bayesfactor.evaluation.workers",
+    "walk_forward": "bayesfactor.evaluation.walk_forward",
 }
 _MODULES = {
+    "baselines": "bayesfactor.baselines",
     "calibration": "bayesfactor.calibration",
     "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
@@ -53,27 +65,38 @@ __all__ = [
     "SVI",
     "Exact",
     "Fit",
+    "Forecasts",
     "FundamentalFactorModel",
     "Panel",
     "PanelStore",
+    "Window",
+    "Windows",
     "__version__",
+    "baselines",
     "calibrate",
     "calibration",
     "characteristics",
     "choose_architecture",
+    "common_law",
     "compare",
+    "compare_forecasts",
     "datasets",
+    "difference_intervals",
     "errors",
     "examine",
     "expected_returns",
     "fit",
+    "fit_many",
+    "forecast_calibration",
     "interactions",
     "load",
+    "load_forecasts",
     "metrics",
     "models",
     "month_scores",
     "open_panel",
     "plots",
+    "processes",
     "read_frame",
     "readers",
     "redraw",
@@ -82,14 +105,21 @@ __all__ = [
     "simulate",
     "sorts",
     "to_csv",
+    "walk_forward",
 ]
 
 if TYPE_CHECKING:
-    from bayesfactor import calibration, errors, models, plots
+    from bayesfactor import baselines, calibration, errors, models, plots
     from bayesfactor.calibration import calibrate
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
-    from bayesfactor.evaluation.compare import compare
-    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, redraw
+    from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
+    from bayesfactor.evaluation.common_law import common_law
+    from bayesfactor.evaluation.compare import compare, difference_intervals
+    from bayesfactor.evaluation.forecasts import Forecasts, load_forecasts
+    from bayesfactor.evaluation.walk_forward import walk_forward
+    from bayesfactor.evaluation.windows import Window, Windows
+    from bayesfactor.evaluation.workers import processes
+    from bayesfactor.inference import NUTS, SVI, Exact, Fit, fit, fit_many, redraw
     from bayesfactor.inference.storage import load
     from bayesfactor.models import FundamentalFactorModel
     from bayesfactor.panel import Panel, characteristics, datasets, read_frame, readers, simulate, sorts

@@ -98,7 +98,7 @@ def test_fit_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("bayesfactor.inference.run._functions", interrupted)
+        patched.setattr("bayesfactor.inference.run.functions_of", interrupted)
         stopped = call(*words, code=130)
     said = f"stopped: 80 of 80 draws per chain (warm-up included) are saved in {tmp_path / 'run'}"
     assert said in stopped.stderr.replace("\n", " ").replace("  ", " ")
@@ -444,3 +444,44 @@ def test_calibrate_refuses_options_of_another_inference() -> None:
     said = call(*STUDY, "--warmup", "50", code=2).stderr
     assert "--inference exact has no --warmup" in said
     assert "Exact() needs a conjugate model" in call(*STUDY, "--pooling", "partial", "--fits", "2", code=2).stderr
+
+
+def test_walks_are_made_taken_up_again_and_compared(folder: Path, tmp_path: Path) -> None:
+    data = folder / "data.parquet"
+    layout = ["--train", "10", "--test", "4", "--windows", "rolling"]
+    csv = tmp_path / "zero.csv"
+    call("walk-forward", "zero", data, *READ, *layout, "--store", tmp_path / "zero", "--csv", csv)
+    shown = call("walk-forward", "ols", data, *READ, *layout, "--store", tmp_path / "ols")
+    assert "Windows.rolling(10, test=4)" in shown.output
+    assert "periods judged" in shown.output
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "ols").glob("*.zip")}
+    call("walk-forward", "ols", data, *READ, *layout, "--store", tmp_path / "ols")
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "ols").glob("*.zip")}
+    few = [*FEW, "--processes", "1", "--first-test", "2001-08"]
+    call("walk-forward", "linear", data, *READ, *layout[:2], *few, "--store", tmp_path / "linear", "--name", "ours")
+    walk = bf.load_forecasts(tmp_path / "linear")
+    assert walk.name == "ours"
+    assert walk.data.attrs["windows"] == "Windows.expanding(10, test=12, first_test='2001-08')"
+    assert len(bf.load_forecasts(tmp_path / "ols").windows) == 4
+    assert {"mean", "realised", "forecaster"} <= set(pd.read_csv(csv).columns)
+    own = call("compare", tmp_path / "zero", tmp_path / "ols")
+    common = call("compare", tmp_path / "zero", tmp_path / "ols", "--common")
+    assert "INCONCLUSIVE" in own.output
+    assert "90% band" in common.output
+    other = call("compare", tmp_path / "zero", tmp_path / "linear", code=2)
+    assert "ComparisonError" in other.output
+
+
+def test_what_a_walk_cannot_be_is_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
+    data, store = folder / "data.parquet", ["--store", tmp_path / "walk"]
+    refused = call("walk-forward", "ols", data, *READ, "--train", "10", "--hidden", "4", *store, code=2)
+    assert "the baseline ols has no --hidden" in refused.output
+    short = call("walk-forward", "ols", data, *READ, "--train", "500", *store, code=2)
+    assert "EmptyWindowError" in short.output
+    assert not (tmp_path / "walk").exists()
+    call("walk-forward", "zero", data, *READ, "--train", "10", *store)
+    other = call("walk-forward", "ols", data, *READ, "--train", "10", *store, code=2)
+    assert "must be the store of the same walk" in other.output
+    mixed = call("compare", tmp_path / "walk", folder / "linear.nc", code=2)
+    assert "not compared with each other" in mixed.output
+    call("compare", folder / "linear.nc", folder / "deep.nc", code=2)

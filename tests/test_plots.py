@@ -228,3 +228,57 @@ def test_rank_ecdf_names_what_leaves_the_band() -> None:
     assert "Calibration: fails" in axes.get_title(loc="left")
     inside = plots.plot_rank_ecdf(ecdf_result(strays=False))
     assert not [line for line in inside.axes[0].lines if line.get_label() == "slope mean 1"]
+
+
+def calibration(seed: int, status: str = "ok", levels: tuple[float, ...] = (0.5, 0.9)) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    coverage, share = np.array(levels) - 0.05 * rng.random(len(levels)), rng.dirichlet(np.full(4, 20.0))
+    return xr.Dataset(
+        {
+            "coverage": ("level", coverage),
+            "coverage_lower": ("level", coverage - 0.02),
+            "coverage_upper": ("level", coverage + 0.01),
+            "pit_share": ("bin", share),
+            "pit_share_lower": ("bin", 0.8 * share),
+            "pit_share_upper": ("bin", 1.3 * share),
+        },
+        {
+            "level": list(levels),
+            "bin_lower": ("bin", np.arange(4) / 4),
+            "bin_upper": ("bin", np.arange(1, 5) / 4),
+        },
+        {
+            "verdict": "not calibrated: too narrow",
+            "p_value": 0.0123,
+            "prob": 0.95,
+            "sample": "120 months",
+            "frequency": "monthly",
+            "status": status,
+        },
+    )
+
+
+def test_reliability_shows_coverage_minus_level_and_the_density_of_the_pit() -> None:
+    result = calibration(1)
+    left, right = plots.plot_reliability({"linear": result}).axes
+    gap = 100 * (result["coverage"].values - result["level"].values)
+    points = next(line for line in left.lines if line.get_label().startswith("linear"))
+    np.testing.assert_allclose(points.get_ydata(), gap, rtol=1e-12)
+    bars = np.array(left.collections[0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(bars, gap[:, None] + [-2.0, 1.0], rtol=1e-9)
+    np.testing.assert_allclose([bar.get_height() for bar in right.patches], 4 * result["pit_share"], rtol=1e-12)
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in right.patches]
+    np.testing.assert_allclose(centres, [0.125, 0.375, 0.625, 0.875], rtol=1e-12)
+    bars = np.array(right.collections[0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(bars, 4 * result["pit_share"].values[:, None] * [0.8, 1.3], rtol=1e-9)
+
+
+def test_reliability_says_verdicts_sample_and_doubt() -> None:
+    few = calibration(2, "warn").assign_attrs(verdict="INCONCLUSIVE", p_value=np.nan, sample="6 months")
+    shown = texts(plots.plot_reliability({"deep": few, "linear": calibration(1)}))
+    assert "deep: INCONCLUSIVE\n" in shown
+    assert "linear: not calibrated: too narrow (p = 0.012)" in shown
+    assert "6 months. Bars: 95% intervals from the spread of months" in shown
+    assert "deep: fit status WARN" in shown
+    sure = calibration(1).assign_attrs(p_value=1e-9)
+    assert "(p < 0.001)" in texts(plots.plot_reliability({"linear": sure}))

@@ -328,3 +328,41 @@ def test_terminal_tables_show_the_numbers_and_escape_markup(findings: Findings) 
     assert "R-hat 1.02 of sensitivity" in text
     best = findings.forecasts["deep"].isel(time=-1)["mean"].max().item()
     assert f"{100 * best:+.2f}" in text
+
+
+def _printed(table: object) -> str:
+    console = Console(record=True, width=80, file=None, quiet=False)
+    with console.capture() as capture:
+        terminal.print_comparison(console, table)
+    return capture.get()
+
+
+def test_a_comparison_of_120_months_prints_intervals_in_80_columns() -> None:
+    rng, times = np.random.default_rng(1), pd.date_range("2000-01-31", periods=120, freq="ME")
+    base = rng.normal(1500, 100, 120)
+    scores = {
+        name: xr.DataArray(base + rng.normal(gain, 3.0, 120), {"time": times}, ("time",))
+        for name, gain in (("gradient_boosting", 0.0), ("historical_mean", -20.0), ("zero", -0.5))
+    }
+    table = compare_scores(scores)
+    text = _printed(table)
+    assert max(map(len, text.splitlines())) <= 80
+    bounds = bf.difference_intervals(table)
+    for model in table.index[1:]:
+        assert f"{bounds.loc[model, 'lower']:,.1f} to {bounds.loc[model, 'upper']:,.1f}" in text
+    assert "< 0.01" in text  # and never 0.00
+    assert " 0.00 " not in text
+    assert "windows" not in text
+    stored = table.copy()
+    stored.attrs = table.attrs | {"score": "common covariance", "n_windows": 10, "n_live_months": 1}
+    text = _printed(stored)
+    assert "Means under one common covariance, 10 windows; 1 live period left out." in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_inconclusive_comparison_prints_errors_and_no_intervals(findings: Findings) -> None:
+    text = _printed(findings.comparison)
+    assert "not given" in text
+    assert "error" in text
+    assert "interval" not in text
+    assert f"{findings.comparison['diff_se'].iloc[1]:,.1f}" in text

@@ -26,6 +26,7 @@ PAGES = {
     "characteristics.md": 1,
     "files.md": 3,
     "check.md": 1,
+    "baselines.md": 3,
 }
 
 

@@ -24,9 +24,10 @@ from bayesfactor.calibration.design import Design
 from bayesfactor.calibration.result import CalibrationResult
 from bayesfactor.calibration.simulation import LOG_LIKELIHOOD, Quantities
 from bayesfactor.errors import DataError
-from bayesfactor.inference import guides, run, sampling, space, trajectories, variational
+from bayesfactor.inference import guides, prepare, sampling, space, trajectories, variational
 from bayesfactor.inference.by_month import is_by_month, settings_by_month
 from bayesfactor.inference.checkpoint import identity
+from bayesfactor.inference.exact import run_exact
 from bayesfactor.inference.sampling import Draws
 from bayesfactor.inference.settings import NUTS, SVI, Exact, as_integer, as_seed
 from bayesfactor.inference.streaming import cast
@@ -213,9 +214,9 @@ class _Study:
         design = Design() if design is None else design
         truth = model if truth is None else truth
         arrays = designs.data_set(design, 0, 0, by_month=is_by_month(model))
-        reduced = not run._holds_stocks(model.data(arrays), arrays)
+        reduced = not prepare.holds_stocks(model.data(arrays), arrays)
         known = isinstance(inference, NUTS | SVI | Exact)
-        double = run._double(inference, reduced=reduced) if known else True
+        double = prepare.double_precision(inference, reduced=reduced) if known else True
         programs = simulation.programs_of(model, truth, extra)
         return cls(model, truth, inference, design, extra, fits, seed, chunk, n_ranks, double, programs)
 
@@ -350,7 +351,7 @@ class _Study:
     def _exact(self, data: Any, inference: Exact, keys: jax.Array) -> Draws:
         seeds = np.asarray(jax.random.key_data(keys))[:, -1]
         made = [
-            run._run_exact(self.model, jax.tree.map(lambda leaf, i=i: leaf[i], data), inference, int(own))
+            run_exact(self.model, jax.tree.map(lambda leaf, i=i: leaf[i], data), inference, int(own))
             for i, own in enumerate(seeds)
         ]
         return Draws({name: np.stack([one.posterior[name] for one in made]) for name in made[0].posterior}, {})

@@ -13,6 +13,7 @@ from bayesfactor.cli.comparisons import compare, report
 from bayesfactor.cli.fits import fit, forecast, interactions, sensitivities, summary
 from bayesfactor.cli.machine import demo, doctor
 from bayesfactor.cli.panels import check
+from bayesfactor.cli.walks import walk_forward
 
 app = typer.Typer(
     cls=Commands,
@@ -23,6 +24,19 @@ app = typer.Typer(
     epilog="DATA is a Parquet or CSV file with the options that say how to read it, or the word us_equities.",
 )
 
-COMMANDS = (demo, check, fit, summary, sensitivities, interactions, forecast, compare, report, calibrate, doctor)
+COMMANDS = (
+    demo,
+    check,
+    fit,
+    summary,
+    sensitivities,
+    interactions,
+    forecast,
+    walk_forward,
+    compare,
+    report,
+    calibrate,
+    doctor,
+)
 for command in COMMANDS:
     app.command()(command)

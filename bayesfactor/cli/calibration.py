@@ -96,7 +96,7 @@ def calibrate(
         )  # fmt: skip
     from bayesfactor.report import terminal
 
-    terminal.print_calibration(console, result)
+    terminal.print_study(console, result)
     if plot is not None and result.attempts[-1].sizes["fit"]:
         from bayesfactor.plots import plot_rank_ecdf
 

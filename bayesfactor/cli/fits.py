@@ -7,8 +7,27 @@ from typing import Annotated
 
 import typer
 
-from bayesfactor.cli.base import console, given, refuse, require_folder, write_csv
-from bayesfactor.cli.options import Activation, Algorithm, Csv, Data, Family, FitFile, Noise, Pooling, Prob, widths
+from bayesfactor.cli.base import console, require_folder, write_csv
+from bayesfactor.cli.options import (
+    ActivationOption,
+    Algorithm,
+    Batch,
+    Chains,
+    Csv,
+    Data,
+    Draws,
+    Family,
+    FitFile,
+    Hidden,
+    Inference,
+    NoiseOption,
+    PoolingOption,
+    Prob,
+    Seed,
+    Warmup,
+    inference_of,
+    model_of,
+)
 from bayesfactor.cli.reading import Reading, reads_data
 from bayesfactor.cli.saved import loaded, warn_of_other_data
 
@@ -24,20 +43,16 @@ def fit(
         str | None,
         typer.Option("--before", help="Learn from the periods before this one only, for example 2016-06."),
     ] = None,
-    hidden: Annotated[str | None, typer.Option("--hidden", help="Widths of hidden layers: 8 or 8,8.")] = None,
-    activation: Annotated[Activation | None, typer.Option("--activation", show_default=False)] = None,
-    pooling: Annotated[Pooling | None, typer.Option("--pooling", show_default=False)] = None,
-    noise: Annotated[
-        Noise | None, typer.Option("--noise", help="Density of the noise; student_t if absent.", show_default=False)
-    ] = None,
-    inference: Annotated[
-        Algorithm, typer.Option("--inference", help="nuts: the reference. svi: fast, its bands labelled.")
-    ] = Algorithm.nuts,
-    warmup: Annotated[int | None, typer.Option("--warmup", min=1, help="Warm-up draws a chain (nuts).")] = None,
-    draws: Annotated[int | None, typer.Option("--draws", min=1, help="Kept draws a chain.")] = None,
-    chains: Annotated[int | None, typer.Option("--chains", min=1, help="Chains, or restarts of svi.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Months a step (svi); all if absent.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    hidden: Hidden = None,
+    activation: ActivationOption = None,
+    pooling: PoolingOption = None,
+    noise: NoiseOption = None,
+    inference: Inference = Algorithm.nuts,
+    warmup: Warmup = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    batch: Batch = None,
+    seed: Seed = 0,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="PATH", help="File to save to on the way, and to go on from."),
@@ -52,15 +67,8 @@ def fit(
     import bayesfactor as bf
     from bayesfactor.report import terminal
 
-    choices = {"activation": activation, "pooling": pooling, "noise": noise}
-    chosen = bf.FundamentalFactorModel(hidden=widths(model, hidden), **given(choices))
-    settings: bf.NUTS | bf.SVI
-    if inference is Algorithm.svi:
-        refuse("--inference svi", warmup=warmup)
-        settings = bf.SVI(**given({"draws": draws, "restarts": chains, "batch": batch}))
-    else:
-        refuse("--inference nuts", batch=batch)
-        settings = bf.NUTS(**given({"warmup": warmup, "draws": draws, "chains": chains}))
+    chosen = model_of(model, hidden, activation, pooling, noise)
+    settings = inference_of(inference, warmup, draws, chains, batch)
     result = bf.fit(chosen, panel, settings, seed=seed, checkpoint=checkpoint)
     result.save(out)
     terminal.print_fit(console, out.stem, result)

@@ -1,10 +1,20 @@
-"""How well fits predict: errors of forecasts, log scores by month, and an honest comparison."""
+"""How well fits and stored forecasts predict: errors, log scores by month, calibration, and an honest comparison."""
 
 from __future__ import annotations
 
 from bayesfactor.evaluation import metrics
 from bayesfactor.evaluation.architecture import choose_architecture
-from bayesfactor.evaluation.compare import compare, compare_scores
+from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
+from bayesfactor.evaluation.compare import compare, compare_scores, difference_intervals
 from bayesfactor.evaluation.scores import month_scores
 
-__all__ = ["choose_architecture", "compare", "compare_scores", "metrics", "month_scores"]
+__all__ = [
+    "choose_architecture",
+    "compare",
+    "compare_forecasts",
+    "compare_scores",
+    "difference_intervals",
+    "forecast_calibration",
+    "metrics",
+    "month_scores",
+]

@@ -6,9 +6,11 @@ in month t explain that month is another question with other numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesfactor.errors import (
@@ -19,6 +21,15 @@ from bayesfactor.errors import (
     LookAheadError,
     first_three,
 )
+from bayesfactor.evaluation.matching import (
+    FEW_MONTHS,
+    StoredForecasts,
+    calendar_months,
+    require_history,
+    require_named,
+    require_one_protocol,
+)
+from bayesfactor.evaluation.standard_errors import errors_of_sum, prob_positive_sum, se_of_sum
 
 if TYPE_CHECKING:
     from bayesfactor.panel import Panel
@@ -32,6 +43,7 @@ __all__ = [
     "linf",
     "predictive_r2",
     "predictive_r2_by_month",
+    "r2_table",
     "realised_returns",
 ]
 
@@ -152,6 +164,60 @@ def predictive_r2_by_month(
     own, reference, count = _compared(forecast, realised, benchmark, historical_mean)
     ratio = count.copy(data=_one_minus_ratio(own, reference)).rename(name)
     return ratio.assign_attrs(_r2_attrs(name, benchmark, count))
+
+
+def r2_table(forecasts: Mapping[str, StoredForecasts], *, benchmark: str | None = None) -> pd.DataFrame:
+    """Predictive R2 of stored forecasts against zero, and against one of the forecasters, with errors.
+
+    With ``D_t = sum_i (r_it - b_it)^2 - (r_it - forecast_it)^2`` the gain of a month over a benchmark b,
+    ``R2 = sum_t D_t / sum_it (r_it - b_it)^2``: ``predictive_r2`` exactly. Its error is that of the sum of D_t over
+    months (Diebold and Mariano 1995; clustered or HAC, the larger) with the denominator as it is. What is judged is
+    whether these forecasts, as they were made, came nearer: not whether the model's population would (Clark, West
+    2007), which a forecast can fail only for the noise of its estimates.
+
+    Parameters
+    ----------
+    forecasts : one or more Forecasts by name, of the same panel, windows, months and stocks.
+    benchmark : name of the forecaster against whom the others are also measured, for example the historical mean.
+
+    Returns
+    -------
+    DataFrame by `model`, in the order given: r2_zero, r2_zero_se, prob_zero; with a benchmark also r2_benchmark,
+    r2_benchmark_se, prob_benchmark (NaN in its own row). Shares of 1; prob is the probability that the expected gain
+    is positive, NaN under 24 calendar months. attrs: metric, benchmark, n_months, n_stock_months, first_month,
+    last_month.
+
+    Raises
+    ------
+    ComparisonError
+        If panel, windows, months or stocks differ.
+    DataError
+        If the benchmark is none of the names, or an observed return lacks a finite forecast.
+    EmptyWindowError
+        If fewer than 3 calendar months have a return.
+    """
+    require_named(forecasts, at_least=1)
+    require_one_protocol(forecasts)
+    few = calendar_months(require_history(next(iter(forecasts.values())))) < FEW_MONTHS
+    if benchmark is not None and benchmark not in forecasts:
+        raise DataError(f"benchmark must be one of the forecasters, {', '.join(forecasts)}: found {benchmark!r}.")
+    squares: dict[str, Array] = {}
+    for name, one in forecasts.items():
+        squares[name], zero, count = _compared(one.data["mean"], one.data["realised"], "zero", None)
+    references = {"zero": zero} if benchmark is None else {"zero": zero, "benchmark": squares[benchmark]}
+    rows = []
+    for name in forecasts:
+        row: dict[str, float] = {}
+        for what, reference in references.items():
+            itself = what == "benchmark" and name == benchmark
+            gain, errors = reference - squares[name], errors_of_sum(reference - squares[name])
+            row[f"r2_{what}"] = np.nan if itself else float(_one_minus_ratio(squares[name].sum(), reference.sum()))
+            row[f"r2_{what}_se"] = np.nan if itself else se_of_sum(errors) / float(reference.sum())
+            row[f"prob_{what}"] = np.nan if itself or few else prob_positive_sum(float(gain.sum()), errors)
+        rows.append(row)
+    table = pd.DataFrame(rows, index=pd.Index(list(forecasts), name="model"))
+    table.attrs |= {"metric": "predictive_r2", "benchmark": benchmark or "zero"} | _window(count)
+    return table
 
 
 def l2(forecast: xr.DataArray, realised: xr.DataArray) -> xr.DataArray:

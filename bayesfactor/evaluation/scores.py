@@ -127,6 +127,11 @@ def require_later(fit: Fit, months: pd.DatetimeIndex) -> None:
         )
 
 
+def scored_assets(panel: Panel) -> list[str]:
+    """For each period of a panel a digest of the labels of the stocks whose return came."""
+    return _digests((panel.data["in_universe"] & panel.data["observed"]).transpose("time", "asset"))
+
+
 def _digests(counted: xr.DataArray) -> list[str]:
     """For each month a short SHA-256 of the sorted labels of the marked assets."""
     labels = np.asarray(counted.indexes["asset"], dtype=str)

@@ -30,7 +30,7 @@ from bayesfactor.inference.sealed import remove_partial, require_folder, verify_
 # A checkpoint is written when the last one is older than both: this, and so many times what writing it took.
 CHECKPOINT_SECONDS = 20.0
 CHECKPOINT_COSTS = 10.0
-FORMAT = 1
+FORMAT = 2  # 1 knew nothing of where chains begin
 PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro", "optax", "equinox", "numpy")
 ZIP_SIGNATURE = b"PK\x03\x04"
 
@@ -172,12 +172,7 @@ class Checkpoint:
 
     def _compare(self, found: dict[str, Any]) -> None:
         """Refuse another run's file."""
-        there, here = _flat(found), _flat(self._identity)
-        differing = [
-            f"{name} is {there.get(name, 'absent')} in the file, {here.get(name, 'absent')} was asked"
-            for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name) or (name in there) != (name in here)
-        ]
+        differing = differences(found, self._identity)
         if differing:
             raise DataError(
                 f"the checkpoint {self.path} must be of the same run, and is of another: {'; '.join(differing)}. "
@@ -185,7 +180,19 @@ class Checkpoint:
             )
 
 
-def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: str) -> dict[str, Any]:
+def differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """In words, what two descriptions of a run do not agree on."""
+    there, here = _flat(found), _flat(asked)
+    return [
+        f"{name} is {there.get(name, 'absent')} in the file, {here.get(name, 'absent')} was asked"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name) or (name in there) != (name in here)
+    ]
+
+
+def identity(
+    model: Any, inference: Any, *, seed: int, panel: str, precision: str, start: str = "cold"
+) -> dict[str, Any]:
     """Everything that the bits of a run depend on.
 
     A user's own network enters by its shapes and structure, a user's own model by its class and fields: neither by its
@@ -197,19 +204,28 @@ def identity(model: Any, inference: Any, *, seed: int, panel: str, precision: st
     seed : of the run.
     panel : fingerprint of the training panel.
     precision : "float32" or "float64".
+    start : "cold", or a digest of where chains begin.
     """
     return {
-        "model": _described(model),
-        "inference": _described(inference),
+        "model": described(model),
+        "inference": described(inference),
         "seed": seed,
         "panel": panel,
         "precision": precision,
+        "start": start,
         "platform": jax.devices()[0].platform,
         "versions": {name: version(name) for name in PACKAGES},
     }
 
 
-def _described(instance: Any) -> dict[str, Any]:
+def described(instance: Any) -> dict[str, Any]:
+    """Class and fields of a dataclass as JSON: what the bits of a run depend on.
+
+    Raises
+    ------
+    DataError
+        When it is no dataclass.
+    """
     if not dataclasses.is_dataclass(instance):
         raise DataError(
             f"checkpoint= must know everything that the bits depend on, and {type(instance).__name__} is no dataclass: "

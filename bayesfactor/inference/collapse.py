@@ -6,15 +6,20 @@ as ever, since nearly all of a return is noise, and sensitivities are wrong: no 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from bayesfactor.inference.diagnostics import Verdict
+from bayesfactor.inference.probes import mapped_over_draws
+from bayesfactor.inference.streaming import Window
 from bayesfactor.panel import PanelArrays
 
 CLEAR = 1e-3  # p-value below which the linear signal is there
 KEPT = 0.3  # share of it that a posterior mean must keep
+N_ROWS, N_DRAWS = 5_000, 200  # of the training panel and of the posterior
 Array = np.ndarray
 
 
@@ -133,3 +138,49 @@ def share_kept(response: Array, rows: Array, month: Array, signal: LinearSignal)
 
     linear, kept = centred(linear), centred(response)
     return float(linear @ kept / max(linear @ linear, np.finfo(float).tiny))
+
+
+def of_collapse(model: Any, window: Window, posterior: dict[str, np.ndarray]) -> Verdict:
+    """Status "failed" when the posterior has lost a signal that the linear model sees clearly."""
+    by_month = getattr(model, "pooling", "partial") == "partial"
+    months = 12.0 / window.panel.periods_per_year
+    sums, rows, month = _swept_once(window)
+    signal = linear_signal(sums, months * getattr(model, "slope_sd", np.inf), by_month=by_month)
+    if signal.p_value > CLEAR:
+        return Verdict("ok", ())
+    thinned = {}
+    for name, value in posterior.items():
+        flat = value.reshape(-1, *value.shape[2:])
+        thinned[name] = jnp.asarray(flat[np.unique(np.linspace(0, len(flat) - 1, N_DRAWS).astype(int))])
+    given = jnp.asarray(rows, next(iter(thinned.values())).dtype)
+    response = np.asarray(mapped_over_draws(model, "response", 8)(thinned, given), float).mean(axis=0)
+    kept = share_kept(response, rows, month, signal)
+    if kept >= KEPT:
+        return Verdict("ok", ())
+    return Verdict(
+        "failed",
+        (
+            f"the guide has collapsed: the linear model's signal is clear (p = {signal.p_value:.1g}) and the "
+            f"posterior mean keeps {kept:.0%} of it (must be {KEPT:.0%}): use guide='auto', or NUTS",
+        ),
+    )
+
+
+def _swept_once(window: Window) -> tuple[MonthSums, np.ndarray, np.ndarray]:
+    """Sums of every month, and some rows (row, characteristic) with their months, evenly spaced over observed ones."""
+    some = np.unique(np.linspace(0, window.n_observed.sum() - 1, N_ROWS).astype(int))
+    size = len(window.constant)
+    shapes = ((), (size, size), (size,), ())
+    sums = MonthSums(*(np.empty((len(window.times), *shape)) for shape in shapes))
+    rows, months = [], []
+    first_row = first_month = 0
+    for arrays in window.blocks():
+        last_month = first_month + len(arrays.returns)
+        for whole, part in zip(sums, month_sums(arrays), strict=True):
+            whole[first_month:last_month] = part
+        month, slot = np.nonzero(arrays.observed)
+        here = some[(some >= first_row) & (some < first_row + len(month))] - first_row
+        rows.append(arrays.characteristics[month[here], slot[here]])
+        months.append(first_month + month[here])
+        first_row, first_month = first_row + len(month), last_month
+    return sums, np.concatenate(rows), np.concatenate(months)

@@ -13,6 +13,7 @@ import xarray as xr
 
 from bayesfactor.inference.diagnostics import KHAT_LIMIT
 from bayesfactor.inference.settings import Inference
+from bayesfactor.inference.start import Start
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +26,7 @@ class Fit:
     inference : `NUTS`, `SVI` or `Exact`, as it was run.
     tree : xarray.DataTree in ArviZ's schema: `posterior` (chain, draw, ...), decimal per period;
         `functions` (chain, draw, ...), what was diagnosed; `sample_stats`; `guide` of a variational fit
-        (its parameters, `elbo`, `khat`); `constant_data` with the probe rows.
+        (its parameters, `elbo`, `khat`); `constant_data` with the probe rows; `start` (see the property).
     status : "ok", "warn" or "failed".
     reasons : why the status is not "ok".
     provenance : seed, versions, device, wall time, panel fingerprint and how the panel was made.
@@ -71,6 +72,14 @@ class Fit:
     def likelihood_kind(self) -> str:
         """What the model's likelihood is; only densities are compared as densities."""
         return str(self.model.likelihood_kind)
+
+    @property
+    def start(self) -> Start | None:
+        """Where the chains or guides ended, for `fit(..., start=...)` of a later window.
+
+        None for closed forms, for ``pooling="none"`` and for files of versions that did not keep it.
+        """
+        return Start.from_dataset(self.tree["start"].to_dataset()) if "start" in self.tree else None
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Posterior draws (chain * draw, ...) by name, chains one after the other."""

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from arviz_base import from_dict
 
-from bayesfactor.components import conjugate
-from bayesfactor.components.batches import map_in_batches
-from bayesfactor.errors import AlignmentError, ConvergenceError, ConvergenceWarning, DataError, DataWarning, first_three
+from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceError, ConvergenceWarning, DataError
+from bayesfactor.inference import space
 from bayesfactor.inference.by_month import guide_outside, is_by_month, labelled_inside, month_keys, settings_by_month
 from bayesfactor.inference.checkpoint import Checkpoint, identity
-from bayesfactor.inference.collapse import CLEAR, KEPT, MonthSums, linear_signal, month_sums, share_kept
+from bayesfactor.inference.collapse import of_collapse
 from bayesfactor.inference.diagnostics import (
     Verdict,
     diagnose_functions,
@@ -37,32 +29,19 @@ from bayesfactor.inference.diagnostics import (
     verdict_by_month,
     worst,
 )
+from bayesfactor.inference.exact import run_exact
+from bayesfactor.inference.labelling import provenance_of, tree_of
+from bayesfactor.inference.prepare import Given, aligned, check_given, prepared
+from bayesfactor.inference.probes import functions_of, probe_rows
+from bayesfactor.inference.progress import Latest, Report, progress_of
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
-from bayesfactor.inference.streaming import StoredMonths, Window, cast, window_of
-from bayesfactor.inference.variational import MAX_STEPS, Stream, redrawn, run_svi
+from bayesfactor.inference.start import Sites, Start, sites_of, start_of
+from bayesfactor.inference.variational import MAX_STEPS, plan_for, redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
-from bayesfactor.models.training import MonthRows, TrainingData
-from bayesfactor.panel import Panel, PanelArrays
+from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore
-
-N_PROBES = 16
-COLLAPSE_ROWS, COLLAPSE_DRAWS = 5_000, 200  # of the training panel and of the posterior
-PACKAGES = (
-    "bayesfactor",
-    "jax",
-    "jaxlib",
-    "numpyro",
-    "optax",
-    "equinox",
-    "numpy",
-    "xarray",
-    "pandas",
-    "arviz-base",
-    "arviz-stats",
-)
-Report = Callable[[int, int], None]
 
 
 def fit(
@@ -74,6 +53,7 @@ def fit(
     strict: bool = False,
     progress: bool | Report | None = None,
     checkpoint: str | Path | None = None,
+    start: Fit | Start | None = None,
 ) -> Fit:
     """Posterior of a model given a panel.
 
@@ -93,6 +73,9 @@ def fit(
         one stops at once. The file is left when the run is complete: the same call then samples nothing (`SVI` draws
         from its guide again). It holds neither data nor code: delete it when the code of your own model or network has
         changed. Only the last call's seconds count as its wall time.
+    start : the fit of an earlier window, or its `Fit.start`: chains and guides begin where its chains and guides ended,
+        each at another's end; what belongs to months where both windows have them. At random if None. The posterior is
+        the same, what is sooner reached is its bulk; `provenance["start"]` says which it was.
 
     Returns
     -------
@@ -104,36 +87,128 @@ def fit(
         When the panel is not prepared, has too few observed months, a continuous characteristic that is the same for
         every observed stock of every month, or returns that do not differ, or does not suit the model. When the
         checkpoint is of another run; the message names what differs. When the model would need all of a store in
-        memory.
+        memory. When `start` is not of this model's program.
+    AlignmentError
+        When `start` is of other characteristics.
+    LookAheadError
+        When `start` has seen returns after the window.
     CorruptResultError
         When the checkpoint is truncated, changed by as much as one bit, or not a checkpoint.
     ConvergenceError
         When no chain can start, the program stalls, or ``strict=True`` and the status is not "ok".
     """
     seed = as_seed(seed)
-    _check_given(model, panel, inference)
+    check_given(model, panel, inference)
     many = is_by_month(model)
     inference = settings_by_month(inference) if many else inference
-    given = _prepared(model, panel, inference, seed)
+    given = prepared(model, panel, inference, seed)
+    begin = _start_of(start)
     key = month_keys(seed, given.window.times) if many else jax.random.key(seed)
-    resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed)
+    resume = None if checkpoint is None else _checkpoint(checkpoint, model, given, inference, seed, begin)
     months = [f"{time:%Y-%m-%d}" for time in given.window.times] if many else None
-    shared: dict[str, Any] = {"many": many, "labels": months, "checkpoint": resume}
+    place = None if begin is None else _place(begin, model, given, inference)
+    shared: dict[str, Any] = {"many": many, "labels": months, "checkpoint": resume, "start": place}
 
-    def draw(tell: Report) -> Draws:
+    def draw(tell: Report) -> list[Draws]:
         if isinstance(inference, NUTS):
-            return run_nuts(model, given.data, inference, key, tell, **shared)
-        if isinstance(inference, SVI):
-            return run_svi(model, given.data, inference, key, tell, **shared, stream=given.stream)
-        return _run_exact(model, given.data, inference, seed)
+            draws = run_nuts(model, given.data, inference, key, tell, **shared)
+        elif isinstance(inference, SVI):
+            draws = run_svi(model, given.data, inference, key, tell, **shared, stream=given.stream)
+        else:
+            draws = run_exact(model, given.data, inference, seed)
+        return [labelled_inside(draws) if many else draws]
 
-    result = _computed(model, given, inference, draw, seed, progress, resume)
+    (result,) = _computed(model, [given], inference, draw, [seed], [begin], progress, resume)
     if result.status != "ok":
         text = f"the fit's status is {result.status!r}: " + "; ".join(result.reasons)
         if strict:
             raise ConvergenceError(text)
         warnings.warn(text, ConvergenceWarning, stacklevel=2)
     return result
+
+
+def fit_many(
+    model: Any,
+    panels: Sequence[Panel],
+    inference: Inference,
+    *,
+    seeds: Sequence[int],
+    progress: bool | Report | None = False,
+    start: Fit | Start | Sequence[Fit | Start | None] | None = None,
+) -> list[Fit]:
+    """Posteriors of one model given several panels of one shape, computed side by side in one compiled program.
+
+    Each is what `fit` makes of its panel alone: its own seed, its own start, its own number of steps, its own verdict.
+    None depends on another panel. Sums are taken in another order, so that numbers agree to rounding, which chains
+    of `NUTS` magnify after a while: draws are then others of the same posterior.
+
+    Parameters
+    ----------
+    model, inference : as in `fit`. `Exact` is run panel by panel.
+    panels : of as many periods with returns and of the same characteristics; their universes may be of any size, and
+        the smaller are computed as slowly as the largest. All are in memory at once.
+    seeds : (panel,) of each.
+    progress : as in `fit`.
+    start : where chains begin, as in `fit`: one for all panels, or one (or None) for each.
+
+    Returns
+    -------
+    A `Fit` of every panel. `provenance["wall_seconds"]` is its share of the time,
+    ``provenance["computed_together"]`` how many shared it.
+
+    Raises
+    ------
+    DataError
+        As in `fit`, naming the panel by its position and window; when panels differ in shape; for
+        ``pooling="none"`` (every month is one of many already), ``SVI(batch=...)`` and stores, which stream.
+    ConvergenceError
+        When no chain of a panel can start, naming it.
+
+    See Also
+    --------
+    fits_together : whether this is faster than one after the other.
+    """
+    panels, seeds = list(panels), [as_seed(seed) for seed in seeds]
+    if not panels or len(seeds) != len(panels):
+        raise DataError(f"fit_many needs panels and one seed for each: got {len(panels)} panels, {len(seeds)} seeds")
+    starts = list(start) if isinstance(start, Sequence) else [start] * len(panels)
+    if len(starts) != len(panels):
+        raise DataError(f"give one start for all panels, or one for each: got {len(starts)} for {len(panels)} panels")
+    for panel in panels:
+        check_given(model, panel, inference)
+    _check_many(model, panels, inference)
+    if isinstance(inference, Exact):
+        return [
+            fit(model, panel, inference, seed=seed, progress=False, start=begin)
+            for panel, seed, begin in zip(panels, seeds, starts, strict=True)
+        ]
+    givens, names, places = [], [], []
+    begins = [_start_of(begin) for begin in starts]
+    for index, (panel, seed, begin) in enumerate(zip(panels, seeds, begins, strict=True)):
+        names.append(f"panel {index} ({panel.times[0]:%Y-%m-%d} to {panel.times[-1]:%Y-%m-%d})")
+        try:
+            givens.append(prepared(model, panel, inference, seed))
+            places.append(None if begin is None else _place(begin, model, givens[-1], inference))
+        except BayesFactorError as error:
+            raise type(error)(f"{names[-1]}: {error}") from error
+    data = jax.tree.map(lambda *leaves: np.stack(leaves), *aligned(model, givens, names))
+    keys = jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
+    shared: dict[str, Any] = {"many": True, "labels": names, "start": _stacked(places)}
+
+    def draw(tell: Report) -> list[Draws]:
+        if isinstance(inference, NUTS):
+            draws = run_nuts(model, data, inference, keys, tell, **shared)
+        else:
+            draws = run_svi(model, data, inference, keys, tell, **shared)
+        return [_one_of(draws, index) for index in range(len(panels))]
+
+    fits = _computed(model, givens, inference, draw, seeds, begins, progress, None)
+    for name, one in zip(names, fits, strict=True):
+        one.provenance["computed_together"] = len(fits)
+        if one.status != "ok":
+            text = f"{name}: the fit's status is {one.status!r}: " + "; ".join(one.reasons)
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+    return fits
 
 
 def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, seed: int = 0) -> Fit:
@@ -164,7 +239,7 @@ def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, see
         )
     inference = fit.inference if draws is None else replace(fit.inference, draws=draws)
     seed = as_seed(seed)
-    given = _prepared(fit.model, panel, inference, seed)
+    given = prepared(fit.model, panel, inference, seed)
     found = given.window.panel.fingerprint
     if found != fit.panel_fingerprint:
         raise AlignmentError(
@@ -177,103 +252,122 @@ def redraw(fit: Fit, panel: Panel | PanelStore, *, draws: int | None = None, see
     guide = guide_outside(guide) if many else guide
     key = month_keys(seed, given.window.times) if many else jax.random.key(seed)
 
-    def draw(tell: Report) -> Draws:
-        return redrawn(fit.model, given.data, inference, guide, key, given.stream, many=many)
+    def draw(tell: Report) -> list[Draws]:
+        draws = redrawn(fit.model, given.data, inference, guide, key, given.stream, many=many)
+        return [labelled_inside(draws) if many else draws]
 
-    return _computed(fit.model, given, inference, draw, seed, False, None)
-
-
-def _check_given(model: Any, panel: Any, inference: Any) -> None:
-    """Refuse classes in place of instances, words, and data that are no panel."""
-    if model is None or isinstance(model, type | str):
-        found = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise DataError(f"model must be an instance, such as FundamentalFactorModel(hidden=()): found {found}")
-    if not isinstance(panel, Panel | PanelStore):
-        raise DataError(
-            f"a model is fitted to a Panel or a PanelStore: found {type(panel).__name__}. Read a frame with "
-            "read_frame(...) and prepare it with rank_normalise()."
-        )
-    if not isinstance(inference, NUTS | SVI | Exact):
-        raise DataError(f"inference must be NUTS(...), SVI(...) or Exact(...): found {inference!r}")
+    (result,) = _computed(fit.model, [given], inference, draw, [seed], [None], False, None)
+    result.provenance["start"] = fit.provenance.get("start", "cold")  # the guide's
+    return result
 
 
-class _Given(NamedTuple):
-    """What a run starts from."""
-
-    window: Window
-    data: Any
-    double: bool
-    stream: Stream | None
-
-
-def _prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: int) -> _Given:
-    """The months to learn from, checked, as the program takes them."""
-    window = window_of(panel, 1 if is_by_month(model) else 2)
-    _check_content(window)
-    model.check(window.n_observed, len(panel.characteristics), window.times)
-    if isinstance(panel, PanelStore):
-        if is_by_month(model):
-            raise DataError(
-                "pooling='none' fits every month by itself, from memory: give it store.load(time=...), a window at a "
-                "time; no month's fit depends on another's"
-            )
-        return _streamed(StoredMonths(model, panel), window, inference, seed)
-    (arrays,) = window.blocks()
+def _check_many(model: Any, panels: Sequence[Any], inference: Inference) -> None:
+    """Refuse what cannot be run side by side."""
     if is_by_month(model):
-        model.check_each_month(arrays, window.times)
-    data = model.data(arrays)
-    double = _double(inference, reduced=not _holds_stocks(data, arrays))
-    return _Given(window, cast(data, double), double, None)
+        raise DataError(
+            "pooling='none' is one program for all months of a panel already: call fit for each panel, a month is the "
+            "same in every window"
+        )
+    if isinstance(inference, SVI) and inference.batch is not None:
+        raise DataError(
+            f"SVI(batch={inference.batch}) is for panels too large for memory, fit_many holds all of its panels there: "
+            "leave batch out, or call fit for each panel"
+        )
+    if any(isinstance(panel, PanelStore) for panel in panels):
+        raise DataError(
+            "fit_many holds all of its panels in memory: give it windows, store.load(time=...), or call fit for each"
+        )
 
 
-def _streamed(months: StoredMonths, window: Window, inference: Inference, seed: int) -> _Given:
-    """From a store: sums over stocks of all months where the model needs no more, otherwise a few months a step."""
-    double = _double(inference, reduced=not months.holds_stocks)
-    if not months.holds_stocks:
-        return _Given(window, cast(months.reduced(), double), double, None)
-    if not isinstance(inference, SVI):
+def _start_of(start: Fit | Start | None) -> Start | None:
+    """The start that was given, or that of the fit that was.
+
+    Raises
+    ------
+    DataError
+        When it is neither, or the fit has none.
+    """
+    if not isinstance(start, Fit):
+        if start is None or isinstance(start, Start):
+            return start
+        raise DataError(f"start must be the Fit of an earlier window, its Fit.start, or None: found {start!r}")
+    if start.start is None:
         raise DataError(
-            f"{type(inference).__name__} needs every stock of the window in memory with this model: give it "
-            "store.load(time=...), or stream the months with SVI(batch=...)"
+            f"a start must have chains or guides to begin from, and this fit by {type(start.inference).__name__} has "
+            "none: closed forms, pooling='none' and files of earlier versions do not. Begin cold (start=None)."
         )
-    if inference.batch is None:
-        raise DataError(
-            "to learn from a store SVI must be told how many months to read a step: give batch, such as SVI(batch=8)"
-        )
-    stream = months.stream(inference.batch, seed, double)
-    return _Given(window, next(iter(stream.batches(0, 1))), double, stream)
+    return start.start
+
+
+def _sites(model: Any, given: Given, inference: Inference) -> Sites:
+    """Unconstrained sites of the program that is run."""
+    program = model
+    if (
+        isinstance(inference, SVI)
+        and plan_for(model, inference, given.data, streamed=given.stream is not None).collapsed
+    ):
+        program = model.collapsed
+    return sites_of(program, given.data, given.first_month, len(given.window.times))
+
+
+def _place(start: Start, model: Any, given: Given, inference: Inference) -> space.Place:
+    """Where this run's chains begin."""
+    if isinstance(inference, Exact) or is_by_month(model):
+        what = "Exact() is a closed form" if isinstance(inference, Exact) else "pooling='none' fits month by month"
+        raise DataError(f"start= is where chains and guides begin, and {what}: leave it out")
+    chains = inference.chains if isinstance(inference, NUTS) else inference.restarts
+    with jax.enable_x64(given.double):
+        sites = _sites(model, given, inference)
+    place = start.place(sites, given.window.times, given.window.panel.characteristics, chains)
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64 if given.double else np.float32), place)
+
+
+def _stacked(places: Sequence[space.Place | None]) -> space.Place | None:
+    """With a leading dimension of data sets, NaN for those that begin as usual."""
+    known = [place for place in places if place is not None]
+    if not known:
+        return None
+    usual = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), known[0])
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(usual if place is None else place for place in places))
+
+
+def _one_of(draws: Draws, index: int) -> Draws:
+    """Those of one data set of many."""
+    posterior, statistics, guide, end = (
+        jax.tree.map(lambda leaf: leaf[index], part)
+        for part in (draws.posterior, draws.statistics, draws.guide, draws.end)
+    )
+    if guide is not None:  # it may have stopped before others did
+        guide["elbo"] = guide["elbo"][:, ~np.isnan(guide["elbo"]).all(axis=0)]
+    return Draws(posterior, statistics, guide, end)
 
 
 def _computed(
     model: Any,
-    given: _Given,
+    givens: Sequence[Given],
     inference: Inference,
-    draw: Callable[[Report], Draws],
-    seed: int,
+    draw: Callable[[Report], list[Draws]],
+    seeds: Sequence[int],
+    starts: Sequence[Start | None],
     progress: bool | Report | None,
     resume: Checkpoint | None,
-) -> Fit:
-    """Draw under the watchdog, diagnose, label."""
+) -> list[Fit]:
+    """Draw under the watchdog, diagnose, label: one or several panels of one precision."""
     began = time.perf_counter()
-    many = is_by_month(model)
-    bar, report = _progress(progress, "steps" if isinstance(inference, SVI) else "draws per chain")
-    state = {"done": (0, 1)}
+    bar, report = progress_of(progress, "steps" if isinstance(inference, SVI) else "draws per chain")
+    latest = Latest()
 
-    def work() -> tuple[Draws, dict[str, np.ndarray], np.ndarray, Verdict | None]:
+    def work() -> list[_Drawn]:
         # Some accelerators multiply float32 in fewer bits unless told.
-        with jax.enable_x64(given.double), jax.default_matmul_precision("float32"):
-            draws = labelled_inside(draw(_remember(state))) if many else draw(_remember(state))
-            probes = _probe_rows(given.window)
-            functions = _functions(model, draws.posterior, probes)
-            # A month's own rows are all that its guide has seen: k-hat by month is its check.
-            lost = None if draws.guide is None or many else _collapse(model, given.window, draws.posterior)
-        return draws, functions, probes, lost
+        with jax.enable_x64(givens[0].double), jax.default_matmul_precision("float32"):
+            drawn = draw(latest)
+            return [_drawn(model, given, inference, draws) for given, draws in zip(givens, drawn, strict=True)]
 
     with bar:
         try:
-            draws, functions, probes, lost = watched(
+            drawn = watched(
                 work,
-                tick=lambda: report(*state["done"]),
+                tick=lambda: report(*latest.done),
                 on_accelerator=jax.default_backend() != "cpu",
                 interrupt=None if resume is None else resume.ask_to_stop,
             )
@@ -281,270 +375,92 @@ def _computed(
             if resume is None:
                 raise
             raise KeyboardInterrupt(resume.told) from None
+    labelled = [_labelled(model, given, inference, one) for given, one in zip(givens, drawn, strict=True)]
+    seconds = (time.perf_counter() - began) / len(givens)
+    return [
+        Fit(
+            model=model,
+            inference=inference,
+            tree=tree,
+            status=outcome.status,
+            reasons=outcome.reasons,
+            provenance=provenance_of(given.window, seed, given.double, seconds, begin),
+        )
+        for given, (tree, outcome), seed, begin in zip(givens, labelled, seeds, starts, strict=True)
+    ]
+
+
+class _Drawn(NamedTuple):
+    """A run's draws and what the program computes of them.
+
+    Attributes
+    ----------
+    draws : of one panel.
+    functions : (chain, draw, ...), to be diagnosed.
+    probes : rows (probe, characteristic) that they are of.
+    lost : verdict on whether a guide has collapsed.
+    end : where a later window can begin.
+    """
+
+    draws: Draws
+    functions: dict[str, np.ndarray]
+    probes: np.ndarray
+    lost: Verdict
+    end: Start | None
+
+
+def _drawn(model: Any, given: Given, inference: Inference, draws: Draws) -> _Drawn:
+    window, many = given.window, is_by_month(model)
+    probes = probe_rows(window)
+    functions = functions_of(model, draws.posterior, probes)
     if "lp" in draws.statistics:
         functions["log_density"] = draws.statistics["lp"]
-    tree = _tree(model, given.window, draws, functions, probes)
+    # A month's own rows are all that its guide has seen: k-hat by month is its check.
+    judged = draws.guide is not None and not many
+    lost = of_collapse(model, window, draws.posterior) if judged else Verdict("ok", ())
+    end = None
+    if draws.end is not None and not many:
+        panel = window.panel
+        sites = _sites(model, given, inference)
+        end = start_of(draws.end, sites, window.times, panel.characteristics, panel.fingerprint)
+    return _Drawn(draws, functions, probes, lost, end)
+
+
+def _labelled(model: Any, given: Given, inference: Inference, drawn: _Drawn) -> tuple[xr.DataTree, Verdict]:
+    """The tree of a fit, and whether it may be believed."""
+    draws, many = drawn.draws, is_by_month(model)
+    tree = tree_of(model, given.window, draws, drawn.functions, drawn.probes, drawn.end)
     diagnosed = tree["functions"].to_dataset()
     if isinstance(inference, Exact):
         # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.
-        outcome = finite(diagnosed)
+        return tree, finite(diagnosed)
+    statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
+    if many:
+        outcome = verdict_by_month(diagnosed, statistics)
     else:
-        statistics = tree["sample_stats"].to_dataset() if draws.statistics else None
-        if many:
-            outcome = verdict_by_month(diagnosed, statistics)
-        else:
-            outcome = verdict(diagnose_functions(diagnosed), statistics, of_guide=draws.guide is not None)
+        outcome = verdict(diagnose_functions(diagnosed), statistics, of_guide=draws.guide is not None)
     if draws.guide is not None:
-        outcome = worst(outcome, of_guide(draws.guide["khat"]), lost or Verdict("ok", ()))
-        if not many and isinstance(inference, SVI) and inference.batch is None:  # a minibatch's bound is too noisy
+        assert isinstance(inference, SVI)
+        outcome = worst(outcome, of_guide(draws.guide["khat"]), drawn.lost)
+        if not many and inference.batch is None:  # a minibatch's bound is too noisy
             outcome = worst(outcome, of_restarts(draws.guide["elbo"][:, -1]))
-        if isinstance(inference, SVI) and inference.steps == "auto":
+        if inference.steps == "auto":
             outcome = worst(outcome, of_steps(draws.guide["n_steps"], MAX_STEPS))
-    return Fit(
-        model=model,
-        inference=inference,
-        tree=tree,
-        status=outcome.status,
-        reasons=outcome.reasons,
-        provenance=_provenance(given.window, seed, given.double, time.perf_counter() - began),
-    )
+    return tree, outcome
 
 
-def _collapse(model: Any, window: Window, posterior: dict[str, np.ndarray]) -> Verdict:
-    """Status "failed" when the posterior has lost a signal that the linear model sees clearly."""
-    by_month = getattr(model, "pooling", "partial") == "partial"
-    months = 12.0 / window.panel.periods_per_year
-    sums, rows, month = _swept_once(window)
-    signal = linear_signal(sums, months * getattr(model, "slope_sd", np.inf), by_month=by_month)
-    if signal.p_value > CLEAR:
-        return Verdict("ok", ())
-    thinned = {}
-    for name, value in posterior.items():
-        flat = value.reshape(-1, *value.shape[2:])
-        thinned[name] = jnp.asarray(flat[np.unique(np.linspace(0, len(flat) - 1, COLLAPSE_DRAWS).astype(int))])
-    mapped = jax.jit(lambda draws, rows: map_in_batches(lambda params: model.response(params, rows), draws, 8))
-    response = np.asarray(mapped(thinned, jnp.asarray(rows, next(iter(thinned.values())).dtype)), float).mean(axis=0)
-    kept = share_kept(response, rows, month, signal)
-    if kept >= KEPT:
-        return Verdict("ok", ())
-    return Verdict(
-        "failed",
-        (
-            f"the guide has collapsed: the linear model's signal is clear (p = {signal.p_value:.1g}) and the "
-            f"posterior mean keeps {kept:.0%} of it (must be {KEPT:.0%}): use guide='auto', or NUTS",
-        ),
-    )
-
-
-def _swept_once(window: Window) -> tuple[MonthSums, np.ndarray, np.ndarray]:
-    """Sums of every month, and some rows (row, characteristic) with their months, evenly spaced over observed ones."""
-    some = np.unique(np.linspace(0, window.n_observed.sum() - 1, COLLAPSE_ROWS).astype(int))
-    size = len(window.constant)
-    shapes = ((), (size, size), (size,), ())
-    sums = MonthSums(*(np.empty((len(window.times), *shape)) for shape in shapes))
-    rows, months = [], []
-    first_row = first_month = 0
-    for arrays in window.blocks():
-        last_month = first_month + len(arrays.returns)
-        for whole, part in zip(sums, month_sums(arrays), strict=True):
-            whole[first_month:last_month] = part
-        month, slot = np.nonzero(arrays.observed)
-        here = some[(some >= first_row) & (some < first_row + len(month))] - first_row
-        rows.append(arrays.characteristics[month[here], slot[here]])
-        months.append(first_month + month[here])
-        first_row, first_month = first_row + len(month), last_month
-    return sums, np.concatenate(rows), np.concatenate(months)
-
-
-def _check_content(window: Window) -> None:
-    """Refuse data from which nothing can be learnt: the posterior would be the prior, and look like a result."""
-    if not window.return_scale > 0:
-        raise DataError(
-            "returns must differ between the stocks of a period: in the typical period of this panel they do not, or "
-            "there are fewer than two."
-        )
-    names = np.array(window.panel.characteristics)
-    constant, unusable = (names[which].tolist() for which in (window.constant, window.constant & ~window.indicator))
-    if unusable:
-        raise DataError(
-            f"a characteristic must differ between observed stocks: {first_three(unusable)} is the same in all "
-            f"{len(window.times)} periods of the training window. Usually its data begin later: drop it with "
-            "panel.sel(characteristic=[...]), or begin the window later."
-        )
-    if constant:
-        text = (
-            f"indicators that never change in the training window: {first_three(constant)}; their slope is the prior's"
-        )
-        warnings.warn(text, DataWarning, stacklevel=3)
-
-
-def _double(inference: Inference, *, reduced: bool) -> bool:
-    if isinstance(inference, Exact):
-        return True
-    return reduced if inference.precision == "auto" else inference.precision == "float64"
-
-
-def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
-    """Whether a program computes on every stock, not on sums over them."""
-    if isinstance(data, TrainingData):
-        return isinstance(data.months, MonthRows)
-    return any(np.shape(leaf)[:2] == arrays.returns.shape for leaf in jax.tree.leaves(data))
-
-
-def _checkpoint(path: str | Path, model: Any, given: _Given, inference: Inference, seed: int) -> Checkpoint:
+def _checkpoint(
+    path: str | Path, model: Any, given: Given, inference: Inference, seed: int, start: Start | None
+) -> Checkpoint:
     if isinstance(inference, Exact):
         raise DataError("checkpoint= is for long runs and Exact() is none: leave it out, and save the fit")
-    precision = "float64" if given.double else "float32"
-    same = identity(model, inference, seed=seed, panel=given.window.panel.fingerprint, precision=precision)
+    same = identity(
+        model,
+        inference,
+        seed=seed,
+        panel=given.window.panel.fingerprint,
+        precision="float64" if given.double else "float32",
+        start="cold" if start is None else f"{start.told}, sha256 {start.digest}",
+    )
     unit = "steps" if isinstance(inference, SVI) else "draws per chain (warm-up included)"
     return Checkpoint(path, same, unit=unit)
-
-
-def _run_exact(model: Any, data: Any, settings: Exact, seed: int) -> Draws:
-    regression = model.regression(data)
-    condition = np.linalg.cond(regression.gram + np.diag(regression.prior_precision))
-    if not condition < 1e12:
-        raise DataError(
-            "the characteristics are collinear (condition number "
-            f"{condition:.1e}) and a flat prior cannot tell their slopes apart: drop one, or give "
-            "slope_sd a finite value"
-        )
-    weights, scale = conjugate.draw_posterior(np.random.default_rng(seed), regression, settings.draws * settings.chains)
-    shape = (settings.chains, settings.draws)
-    posterior = {
-        "slope_mean": weights.reshape(*shape, -1),
-        "noise_level": scale.reshape(shape),
-    }
-    return Draws(posterior, {})
-
-
-def _probe_rows(window: Window) -> np.ndarray:
-    """Rows (probe, characteristic) of the training panel, evenly spaced over its stock-months."""
-    ends = np.cumsum(window.sizes)
-    rows = np.linspace(0, ends[-1] - 1, N_PROBES).astype(int)
-    months = np.searchsorted(ends, rows, side="right")
-    slots = rows - (ends - window.sizes)[months]
-    return np.stack([window.characteristics(month)[slot] for month, slot in zip(months, slots, strict=True)])
-
-
-def _functions(model: Any, posterior: dict[str, np.ndarray], probes: np.ndarray) -> dict[str, np.ndarray]:
-    """The model's diagnosed functions for every draw, (chain, draw, ...)."""
-    shape = next(iter(posterior.values())).shape[:2]
-    flat = {name: jnp.asarray(value.reshape(-1, *value.shape[2:])) for name, value in posterior.items()}
-    rows = jnp.asarray(probes)
-    mapped = jax.jit(lambda draws: map_in_batches(lambda params: model.functions(params, rows), draws, 64))
-    computed = mapped(flat)
-    return {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in computed.items()}
-
-
-def _tree(
-    model: Any, window: Window, draws: Draws, functions: dict[str, np.ndarray], probes: np.ndarray
-) -> xr.DataTree:
-    characteristics = window.panel.characteristics
-    features = model.feature_names(characteristics)
-    coords = {
-        "time": window.times.values,
-        "characteristic": list(characteristics),
-        "feature": features,
-        "feature_2": features,
-        "probe": np.arange(len(probes)),
-    }
-    dims = {
-        **model.dims(),
-        "response": ["probe"],
-        "sensitivity": ["probe", "characteristic"],
-        "common_sd": ["probe"],
-    }
-    posterior = {name: value for name, value in draws.posterior.items() if not model.is_internal(name)}
-    if is_by_month(model):
-        dims["sensitivity"] = ["characteristic"]
-        dims = {name: ["time", *dims.get(name, [])] for name in (*posterior, *functions, *draws.statistics)}
-    groups = {
-        "posterior": posterior,
-        "functions": functions,
-    }
-    if draws.statistics:
-        groups["sample_stats"] = draws.statistics
-    tree = from_dict(groups, coords=coords, dims=dims)
-    if draws.guide is not None:
-        tree["guide"] = xr.DataTree(_guide_dataset(draws.guide, window.times.values if is_by_month(model) else None))
-    tree["constant_data"] = xr.DataTree(
-        xr.Dataset(
-            {"probe_characteristics": (("probe", "characteristic"), probes)},
-            coords={name: coords[name] for name in ("time", "characteristic", "probe")},
-        )
-    )
-    return tree
-
-
-def _guide_dataset(guide: dict[str, np.ndarray], times: np.ndarray | None) -> xr.Dataset:
-    """Parameters and diagnostics of the guide, restarts as chains."""
-    dims = {
-        "loc": ["parameter"],
-        "log_scale": ["parameter"],
-        "lower": ["parameter", "parameter_2"],
-        "factor": ["parameter", "rank"],
-        "elbo": ["chunk"],
-        "log_weight": ["guide_draw"],
-        "khat": [],
-        "n_steps": [],
-        "acceptance": [],
-    }
-    leading = ["chain"] if times is None else ["chain", "time"]
-    variables = {name: ([*leading, *dims[name]], value) for name, value in guide.items()}
-    coords: dict[str, Any] = {"chain": np.arange(len(guide["loc"]))}
-    return xr.Dataset(variables, coords=coords if times is None else coords | {"time": times})
-
-
-def _provenance(window: Window, seed: int, double: bool, seconds: float) -> dict[str, Any]:
-    device, panel = jax.devices()[0], window.panel
-    return {
-        "seed": seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": round(seconds, 3),
-        "device": f"{device.platform}:{device.device_kind}",
-        "precision": "float64" if double else "float32",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "panel_fingerprint": panel.fingerprint,
-        "panel_history": list(panel.history),
-        "panel_warnings": list(panel.warnings),
-        "frequency": panel.frequency,
-        "periods_per_year": panel.periods_per_year,
-        "preparation": panel.preparation,
-        "n_observed": int(window.n_observed.sum()),
-    }
-
-
-def _remember(state: dict[str, tuple[int, int]]) -> Report:
-    def report(done: int, total: int) -> None:
-        state["done"] = (done, total)
-
-    return report
-
-
-def _progress(wanted: bool | Report | None, unit: str) -> tuple[AbstractContextManager[Any], Report]:
-    """A context to run under and the function to tell of progress."""
-    if callable(wanted):
-        return nullcontext(), wanted
-    if wanted is None:
-        wanted = sys.stderr.isatty()
-    if not wanted:
-        return nullcontext(), lambda done, total: None
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("compiling", total=None)
-
-    def report(done: int, total: int) -> None:
-        if done:
-            bar.update(task, completed=done, total=total, description=unit)
-
-    return bar, report

@@ -49,15 +49,20 @@ class Draws(NamedTuple):
     statistics : name -> (chain, draw), in ArviZ's names.
     guide : of variational inference, name -> (chain, ...): its parameters, `elbo` (chain, chunk), `log_weight`
         (chain, draw), log of joint density over guide, and `khat` (chain,).
+    end : where the chains, or the guides, ended: a later run can begin there.
     """
 
     posterior: dict[str, np.ndarray]
     statistics: dict[str, np.ndarray]
     guide: dict[str, np.ndarray] | None = None
+    end: space.Place | None = None
 
 
 class Programs(NamedTuple):
-    """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain)."""
+    """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain).
+
+    `start` takes a `space.Place` as last argument, or nothing.
+    """
 
     start: Callable[..., Any]
     advance: Callable[..., Any]
@@ -90,9 +95,10 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def start(rng_key: Array, data: Any) -> tuple[Any, Array]:
+    def start(rng_key: Array, data: Any, known: space.Place | None) -> tuple[Any, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
-        point, _ = space.start_point(model, place_key, data, settings.start_radius)
+        location = None if known is None else known.location
+        point, _ = space.start_point(model, place_key, data, settings.start_radius, location)
         state = init_kernel(
             point,
             num_warmup=settings.warmup,
@@ -115,12 +121,14 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
     def constrain(points: Any, data: Any) -> dict[str, Array]:
         return space.constrain(model, points, data)
 
-    def batched(function: Callable[..., Any]) -> Callable[..., Any]:
-        chains = jax.vmap(function, in_axes=(0, None))
-        return in_groups(chains, 2) if many else chains
+    def batched(function: Callable[..., Any], *more: int) -> Callable[..., Any]:
+        chains = jax.vmap(function, in_axes=(0, None, *more))
+        return in_groups(chains) if many else chains
 
     return Programs(
-        start=jax.jit(batched(start), compiler_options=COMPILER),
+        start=jax.jit(
+            lambda rng_key, data, known=None: batched(start, 0)(rng_key, data, known), compiler_options=COMPILER
+        ),
         advance=jax.jit(
             lambda state, data, length: batched(partial(advance, length=length))(state, data),
             static_argnums=2,
@@ -131,15 +139,10 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
     )
 
 
-def in_groups(function: Callable[..., Any], n_own: int) -> Callable[..., Any]:
-    """`function` over data sets, so many at once; its first arguments are each data set's own, the others shared."""
+def in_groups(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` over data sets, so many at once; every argument has a leading dimension of data sets."""
     at_once = CPU_DATA_SETS if jax.default_backend() == "cpu" else GPU_DATA_SETS
-
-    def mapped(*arguments: Any) -> Any:
-        own, shared = arguments[:n_own], arguments[n_own:]
-        return map_in_batches(lambda one: function(*one, *shared), own, at_once)
-
-    return mapped
+    return lambda *arguments: map_in_batches(lambda one: function(*one), arguments, at_once)
 
 
 def first_unusable(usable: Any, labels: Sequence[str] | None, word: str = "chain") -> str:
@@ -166,6 +169,7 @@ def run_nuts(
     many: bool = False,
     labels: Sequence[str] | None = None,
     checkpoint: Checkpoint | None = None,
+    start: space.Place | None = None,
 ) -> Draws:
     """Draw from the posterior of one data set, or of many of one shape at once.
 
@@ -178,6 +182,7 @@ def run_nuts(
     report : called with (draws done, draws in all) per chain, warm-up included.
     labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
+    start : where chains begin; at random if None, or where it is NaN.
 
     Returns
     -------
@@ -191,13 +196,13 @@ def run_nuts(
     programs = programs_for(model, settings, many=many)
     split = partial(jax.random.split, num=settings.chains)
     keys = jax.vmap(split)(rng_key) if many else split(rng_key)
-    data = jax.tree.map(jnp.asarray, data)
+    data, start = jax.tree.map(jnp.asarray, (data, start))
     draw_axis = 2 if many else 1
-    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data)[0])
+    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data, start)[0])
     kept: list[dict[str, np.ndarray]] = []
     if saved is None:
         done = 0
-        state, usable = programs.start(keys, data)
+        state, usable = programs.start(keys, data, start)
         if not bool(jnp.all(usable)):
             raise ConvergenceError(
                 f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or "
@@ -229,7 +234,15 @@ def run_nuts(
     extras = {name: joined[name] for name in STATISTICS.values()}
     constrained = programs.constrain(stacked, data)
     extras["lp"] = -extras["lp"]
-    return Draws({name: np.asarray(value) for name, value in constrained.items()}, extras)
+    return Draws({name: np.asarray(value) for name, value in constrained.items()}, extras, end=_end(stacked, draw_axis))
+
+
+def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:
+    """The last draw of every chain, and the spread of its draws."""
+    location = {name: np.take(value, -1, axis=axis) for name, value in points.items()}
+    spread = {name: np.std(value, axis=axis) for name, value in points.items()}
+    log_scale = {name: np.log(np.where(value > 0, value, np.nan)) for name, value in spread.items()}
+    return space.Place(location, log_scale)
 
 
 def _joined(chunks: list[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,19 @@ from bayesfactor.components.batches import map_in_batches
 START_CANDIDATES = 8
 Program = Callable[[Any], None]
 Point = dict[str, Array]
+
+
+class Place(NamedTuple):
+    """Where chains of an earlier run were in unconstrained space, by site; NaN where that is not known.
+
+    Attributes
+    ----------
+    location : (chain, ...), or (data set, chain, ...).
+    log_scale : log of how wide the posterior was around it, of the same shapes.
+    """
+
+    location: dict[str, Any]
+    log_scale: dict[str, Any]
 
 
 def layout(program: Program, data: Any) -> dict[str, jax.ShapeDtypeStruct]:
@@ -66,10 +79,13 @@ def constrain(program: Program, points: Point, data: Any) -> Point:
     return map_in_batches(partial(constrain_fn, program, (data,), {}, return_deterministic=True), points, 64)
 
 
-def start_point(program: Program, rng_key: Array, data: Any, radius: float) -> tuple[Point, Array]:
+def start_point(
+    program: Program, rng_key: Array, data: Any, radius: float, known: Point | None = None
+) -> tuple[Point, Array]:
     """The first usable of a few random starts, and whether there was one.
 
-    Uniform within the radius; the weights of a network standard normal, as under their prior.
+    Uniform within the radius; the weights of a network standard normal, as under their prior. Numbers of `known` that
+    are not NaN are taken as they are.
     """
     sites = layout(program, data)
 
@@ -79,11 +95,17 @@ def start_point(program: Program, rng_key: Array, data: Any, radius: float) -> t
         near = jax.random.uniform(near_key, (size_of(sites),), minval=-1.0, maxval=1.0)
         prior = jax.random.normal(prior_key, near.shape)
         close, far = unflatten(radius * near, sites), unflatten(prior, sites)
-        return {name: far[name] if is_weight(name) else close[name] for name in sites}
+        point = {name: far[name] if is_weight(name) else close[name] for name in sites}
+        return point if known is None else {name: given_or(known[name], point[name]) for name in sites}
 
     points = jax.vmap(candidate)(jax.random.split(rng_key, START_CANDIDATES))
     usable = jnp.isfinite(jax.vmap(partial(potential, program, data))(points))
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(usable)], points), jnp.any(usable)
+
+
+def given_or(given: Array, otherwise: Array) -> Array:
+    """`given`, and `otherwise` where that is NaN."""
+    return jnp.where(jnp.isnan(given), otherwise, given)
 
 
 def is_weight(site: str) -> bool:

@@ -127,6 +127,11 @@ class StoredMonths:
     store: PanelStore
 
     @cached_property
+    def first_month(self) -> Any:
+        """The model's data of the first month with returns, alone."""
+        return self.model.data(self.store.months(self.store.with_returns[:1]))
+
+    @cached_property
     def holds_stocks(self) -> bool:
         """Whether the model computes on every stock, not on sums over them.
 
@@ -135,14 +140,13 @@ class StoredMonths:
         DataError
             When the model's `data` does not give `TrainingData`.
         """
-        data = self.model.data(self.store.months(self.store.with_returns[:1]))
-        if not isinstance(data, TrainingData):
+        if not isinstance(self.first_month, TrainingData):
             raise DataError(
                 f"to learn from a store the model's data(arrays) must return TrainingData: it returns "
-                f"{type(data).__name__}. Return bayesfactor.models.training.training_data(arrays), or load a window "
-                "that fits in memory: store.load(time=...)."
+                f"{type(self.first_month).__name__}. Return bayesfactor.models.training.training_data(arrays), or load "
+                "a window that fits in memory: store.load(time=...)."
             )
-        return isinstance(data.months, MonthRows)
+        return isinstance(self.first_month.months, MonthRows)
 
     @cached_property
     def _noise_centring(self) -> np.ndarray:

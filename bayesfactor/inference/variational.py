@@ -30,8 +30,9 @@ from bayesfactor.models.training import TrainingData
 
 CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress
 RATES = (1.0, 0.2)  # of the learning rate, one after the other
+DONE = -1  # the stage of a data set that has stopped while others go on
 LOOK_BACK, LOOK_BACK_BATCH = 100, 300  # steps that are compared with as many before them
-SHARE_DONE = 0.95  # of the fits that must have stopped gaining, where there are many
+SHARE_DONE = 0.95  # of the restarts that must have stopped gaining
 START_SCALE = 0.1  # of the guide, in unconstrained units
 FULL_LIMIT = 400  # parameters; the automatic guide has a full covariance up to here
 MAX_STEPS = 20_000
@@ -84,7 +85,10 @@ class Stream(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain)."""
+    """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain).
+
+    `start` takes a `space.Place` as last argument, or nothing; rate and averaging of `advance` are () or (data set,).
+    """
 
     start: Callable[..., Any]
     advance: Callable[..., Any]
@@ -129,16 +133,29 @@ def negative_elbo(program: Any, guide: Any, normals: Array, data: Any) -> Array:
     return -jnp.mean(values) - guides.entropy(guide)
 
 
+def _where_going(rate: Array, ended: State, before: State) -> State:
+    """A data set that is done stays where it is while others go on."""
+    guide, average = (
+        jax.tree.map(partial(jnp.where, rate > 0), new, old)
+        for new, old in ((ended.guide, before.guide), (ended.average, before.average))
+    )
+    return ended._replace(guide=guide, average=average)
+
+
 def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
     program = model.collapsed if plan.collapsed else model
     optimiser = optax.chain(optax.zero_nans(), optax.scale_by_adam(b2=0.99))
 
     log_joint = partial(_log_joint, program)
 
-    def start(rng_key: Array, data: Any) -> tuple[State, Array]:
+    def start(rng_key: Array, known: space.Place | None, data: Any) -> tuple[State, Array]:
         place_key, run_key = jax.random.split(rng_key)
-        point, usable = space.start_point(program, place_key, data, settings.start_radius)
+        location = None if known is None else known.location
+        point, usable = space.start_point(program, place_key, data, settings.start_radius, location)
         guide = guides.initial(plan.kind, space.flatten(point), START_SCALE, settings.rank)
+        if known is not None:
+            log_scale = space.flatten({name: known.log_scale[name] for name in point})
+            guide["log_scale"] = space.given_or(log_scale, guide["log_scale"])
         zero = jnp.zeros((), jnp.int32)
         return State(guide, optimiser.init(guide), guide, zero, zero, run_key), usable
 
@@ -161,7 +178,8 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
             average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state.average, guide)
             return State(guide, moments, average, n_averaged, state.step + 1, state.rng_key), value
 
-        return jax.lax.scan(step, state, data if plan.streamed else None, length=length)
+        ended, losses = jax.lax.scan(step, state, data if plan.streamed else None, length=length)
+        return (_where_going(rate, ended, state) if many else ended), losses
 
     def draw(guide: Any, rng_key: Array, data: Any, n_draws: int) -> Array:
         normals = jax.random.normal(rng_key, (n_draws, guides.n_normals(guide)), guide["loc"].dtype)
@@ -187,9 +205,9 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
         return params, map_in_batches(lambda draw: model.slopes_given_rest(draw, data), params, 16)
 
     def batched(function: Callable[..., Any], n_own: int, n_shared: int = 0) -> Callable[..., Any]:
-        """Over chains, the data shared; with `many` also over data sets; the last arguments are shared by all."""
+        """Over chains, which share the data and what comes after them; with `many` also over data sets."""
         chains = jax.vmap(function, in_axes=(*[0] * n_own, None, *[None] * n_shared))
-        return in_groups(chains, n_own + 1) if many else chains
+        return in_groups(chains) if many else chains
 
     def compiled(function: Callable[..., Any], n_own: int, n_shared: int = 0, **donated: Any) -> Callable[..., Any]:
         """`batched` and compiled, with one static number as last argument where the function takes one."""
@@ -201,7 +219,9 @@ def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
         return jax.jit(with_number, static_argnums=n_own + 1 + n_shared, compiler_options=COMPILER, **donated)
 
     return Programs(
-        start=jax.jit(batched(start, 1), compiler_options=COMPILER),
+        start=jax.jit(
+            lambda rng_key, data, known=None: batched(start, 2)(rng_key, known, data), compiler_options=COMPILER
+        ),
         advance=compiled(advance, 1, 2, donate_argnums=0),
         draw=compiled(draw, 2),
         weigh=jax.jit(batched(weigh, 1), compiler_options=COMPILER),
@@ -221,6 +241,7 @@ def run_svi(
     labels: Sequence[str] | None = None,
     checkpoint: Checkpoint | None = None,
     stream: Stream | None = None,
+    start: space.Place | None = None,
 ) -> Draws:
     """Fit a guide, restarts as chains, and draw from it.
 
@@ -234,17 +255,19 @@ def run_svi(
     labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
     stream : where the months of every step come from when they are not in memory.
+    start : what guides begin as; at random if None, or where it is NaN.
 
     Returns
     -------
-    Draws (chain, draw, ...), or (data set, chain, draw, ...), with the guide's parameters.
+    Draws (chain, draw, ...), or (data set, chain, draw, ...), with the guide's parameters. Of many data sets each stops
+    by itself: `elbo` (data set, chain, chunk) is NaN after its last chunk.
 
     Raises
     ------
     ConvergenceError
         If no start with a finite density was found, or the bound is not finite.
     """
-    data = jax.tree.map(jnp.asarray, data)
+    data, start = jax.tree.map(jnp.asarray, (data, start))
     if settings.batch is not None and not isinstance(data, TrainingData):
         raise DataError(
             f"minibatches of months need a model whose data(arrays) returns TrainingData: it returns "
@@ -258,10 +281,10 @@ def run_svi(
     plan = plan_for(model, settings, one, streamed=stream is not None)
     programs = programs_for(model, settings, plan, many=many)
     start_keys, draw_keys = _keys(rng_key, settings.restarts, many)
-    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, start_keys, data)[0])
+    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, start_keys, data, start)[0])
     if saved is None:
         history = History([], [])
-        state, usable = programs.start(start_keys, data)
+        state, usable = programs.start(start_keys, data, start)
         if not bool(jnp.all(usable)):
             raise ConvergenceError(
                 f"no restart can begin: the log density is not finite at {space.START_CANDIDATES} starting points "
@@ -274,9 +297,9 @@ def run_svi(
     chunk = CHUNK if stream is None else STREAM_CHUNK
     done = history.n_steps
     batches = iter(stream.batches(done, limit)) if stream is not None else None
-    while (stage := next_stage(history, limit, settings)) is not None:
+    while (stage := next_stages(history, limit, settings, len(start_keys) if many else None)) is not None:
         length = min(chunk, limit - done)
-        rate = jnp.asarray(settings.learning_rate * RATES[stage], jnp.float32)
+        rate = jnp.asarray(settings.learning_rate * np.array([*RATES, 0.0])[stage], jnp.float32)
         averaging = jnp.asarray(stage == len(RATES) - 1)
         parts = []
         for n_steps in (length,) if batches is None else (1,) * length:
@@ -292,14 +315,16 @@ def run_svi(
             checkpoint.offer(done, limit, state, history.arrays)
     if checkpoint is not None and (saved is None or saved.done < saved.total):
         checkpoint.offer(done, done, state, history.arrays)
-    elbo = history.elbo()
-    final = elbo[..., -4:].sum(axis=-1)
+    own = [history.of(index) for index in range(len(start_keys))] if many else [history]
+    final = np.stack([one.elbo()[..., -4:].sum(axis=-1) for one in own])
+    final = final if many else final[0]
     if not np.isfinite(final).all():
         raise ConvergenceError(
             f"the bound of {first_unusable(np.isfinite(final), labels, 'restart')} is not finite after {done:,} steps: "
             f"lower learning_rate (it is {settings.learning_rate})"
         )
-    told = {"elbo": elbo, "n_steps": np.full(elbo.shape[:-1], done)}
+    taken = np.array([[one.n_steps] * final.shape[-1] for one in own])
+    told = {"elbo": history.elbo(), "n_steps": taken if many else taken[0]}
     return _drawn(model, programs, plan, settings, state.average, data, draw_keys, told, stream)
 
 
@@ -328,15 +353,23 @@ def redrawn(
 
 
 class History(NamedTuple):
-    """What the optimisation went through, by chunk: stage, and losses (..., chain, step)."""
+    """What the optimisation went through, by chunk: stage, and losses (..., chain, step).
 
-    stages: list[int]
+    Of many data sets a stage is an array (data set,), `DONE` for those that had stopped.
+    """
+
+    stages: list[Any]
     losses: list[np.ndarray]
 
     @property
     def n_steps(self) -> int:
         """Steps so far."""
         return sum(loss.shape[-1] for loss in self.losses)
+
+    def of(self, index: int) -> History:
+        """That of one data set of many, as if it had been alone."""
+        chunks = [(int(at[index]), loss[index]) for at, loss in zip(self.stages, self.losses, strict=True)]
+        return History([at for at, _ in chunks if at != DONE], [loss for at, loss in chunks if at != DONE])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As a checkpoint keeps it."""
@@ -347,11 +380,28 @@ class History(NamedTuple):
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> History:
         """The inverse of `arrays`."""
         ends = np.cumsum(arrays["lengths"])[:-1]
-        return cls([int(stage) for stage in arrays["stages"]], np.split(arrays["losses"], ends, axis=-1))
+        stages = arrays["stages"]
+        listed = list(stages) if stages.ndim > 1 else [int(stage) for stage in stages]
+        return cls(listed, np.split(arrays["losses"], ends, axis=-1))
 
     def elbo(self) -> np.ndarray:
-        """Mean bound of every chunk (..., chain, chunk), nats."""
-        return -np.stack([loss.mean(axis=-1) for loss in self.losses], axis=-1)
+        """Mean bound of every chunk (..., chain, chunk), nats; NaN where a data set had stopped."""
+        means = [
+            np.where(np.asarray(at)[..., None] == DONE, np.nan, loss.mean(axis=-1))
+            for at, loss in zip(self.stages, self.losses, strict=True)
+        ]
+        return -np.stack(means, axis=-1)
+
+
+def next_stages(history: History, limit: int, settings: SVI, n_sets: int | None) -> Any:
+    """`next_stage` of a run; of many data sets an array, `DONE` for those that have stopped, None when all have.
+
+    None stops or goes on because of another: a window's fit does not know of later windows.
+    """
+    if n_sets is None:
+        return next_stage(history, limit, settings)
+    own = [next_stage(history.of(index), limit, settings) for index in range(n_sets)]
+    return None if all(stage is None for stage in own) else np.array([DONE if at is None else at for at in own])
 
 
 def next_stage(history: History, limit: int, settings: SVI) -> int | None:
@@ -424,7 +474,20 @@ def _drawn(
     posterior = {name: _repeated(value, n_redraws, settings.draws, joint.ndim - 1) for name, value in params.items()}
     if slopes is not None:
         posterior["slope_mean"] = _draw_slopes(slopes, keys, n_redraws)[..., : settings.draws, :]
-    return Draws(posterior, {}, {**arrays, **weights})
+    one = jax.tree.map(lambda leaf: leaf[0], data) if arrays["loc"].ndim > 2 else data
+    sites = space.layout(model.collapsed if plan.collapsed else model, one)
+    end = space.Place(*(_by_site(arrays[name], sites) for name in ("loc", "log_scale")))
+    return Draws(posterior, {}, {**arrays, **weights}, end)
+
+
+def _by_site(vectors: np.ndarray, sites: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays (..., site's own shape) of vectors (..., parameter)."""
+    ends = np.cumsum([math.prod(site.shape) for site in sites.values()])[:-1]
+    parts = np.split(vectors, ends, axis=-1)
+    return {
+        name: part.reshape(*vectors.shape[:-1], *site.shape)
+        for (name, site), part in zip(sites.items(), parts, strict=True)
+    }
 
 
 def pareto_khat(log_weight: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ def examine(panel: Panel) -> Examination:
     """
     if panel.prepared:
         raise DataError("examine must see raw characteristics: this panel is prepared. Give the one before it.")
-    periods, characteristics = _periods(panel), _characteristics(panel)
+    periods, characteristics = _periods(panel), _characteristics(panel, panel.data.characteristics.values)
     counts = missing_cells(panel.data)
     coverage = 1 - counts.div(periods["assets"], axis=0)
     extremes, small = _extremes(panel)
@@ -102,6 +102,20 @@ def examine(panel: Panel) -> Examination:
     )
     suggestions = _suggestions(panel, characteristics, extremes, small)
     return Examination(periods, characteristics, coverage, extremes, findings, suggestions)
+
+
+def suspects(panel: Panel) -> tuple[str, ...]:
+    """Characteristics that rank the returns of their own row too well to be known before them (see `examine`).
+
+    Parameters
+    ----------
+    panel : raw or prepared.
+    """
+    values = panel.data.characteristics.values
+    if panel.prepared:  # missing cells were filled, and would tie
+        values = np.where(panel.data.missing.values, np.nan, values)
+    suspected = _suspect(_characteristics(panel, values))
+    return tuple(str(name) for name in suspected.index[suspected])
 
 
 # Tables
@@ -121,10 +135,10 @@ def _periods(panel: Panel) -> pd.DataFrame:
     )
 
 
-def _characteristics(panel: Panel) -> pd.DataFrame:
-    """One pass over the periods, a period of the panel in memory at a time."""
+def _characteristics(panel: Panel, values: np.ndarray) -> pd.DataFrame:
+    """One pass over the periods, a period of the panel in memory at a time; values (time, asset, characteristic)."""
     data, names = panel.data, panel.characteristics
-    universe, values = data.in_universe.values, data.characteristics.values
+    universe = data.in_universe.values
     returns = np.where(universe & data.observed.values, data.returns.values, np.nan)
     n_periods, n_names = len(panel.times), len(names)
     absent, present, flat, tied, both, same = (np.zeros((n_periods, n_names)) for _ in range(6))

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesfactor.evaluation.compare import FEW_MONTHS, calendar_months, sample_words
+from bayesfactor.evaluation.matching import FEW_MONTHS, calendar_months, sample_words
 from bayesfactor.plots.style import COLOURS, GREY, PERIODS, STYLE, new_figure, set_title, zero_line
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import AlignmentError, DataError, EmptyWindowError
 from bayesfactor.inference import Fit
 from bayesfactor.inference.by_month import is_by_month
+from bayesfactor.inference.sampling import COMPILER
 from bayesfactor.panel import Panel, PanelArrays
 
 DRAW = "draw number"  # stands beside the parameters of a draw, for what needs its own random numbers
@@ -68,6 +71,17 @@ def latest_fitted(fit: Fit, times: pd.DatetimeIndex, *, before: bool) -> np.ndar
     return np.asarray(fit.train_times.searchsorted(times, side="left" if before else "right")) - 1
 
 
+def padded_slots(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Arrays (time, slot, ...) with a round number of slots, so that panels of nearly one width share a program.
+
+    At most a seventh is padding beyond 8 slots: the number is 4 to 7 times a power of two, or 8 or less.
+    """
+    n_slots = arrays[0].shape[1]
+    step = 2 ** max(math.ceil(math.log2(max(n_slots, 1) / 7.0)), 0)
+    more = -(-n_slots // step) * step - n_slots
+    return [np.pad(array, [(0, 0), (0, more)] + [(0, 0)] * (array.ndim - 2)) for array in arrays]
+
+
 def require_fitted(fit: Fit, positions: np.ndarray, times: pd.DatetimeIndex) -> None:
     """Refuse when no month of a panel has parameters.
 
@@ -83,9 +97,9 @@ def require_fitted(fit: Fit, positions: np.ndarray, times: pd.DatetimeIndex) -> 
         )
 
 
-def at_month(fit: Fit, params: Any, position: Any) -> Any:
+def at_month(model: Any, params: Any, position: Any) -> Any:
     """Parameters of the fitted month at a position; all of them, where months share one set."""
-    return fit.model.at(params, position) if is_by_month(fit.model) else params
+    return model.at(params, position) if is_by_month(model) else params
 
 
 def is_double(fit: Fit) -> bool:
@@ -93,12 +107,44 @@ def is_double(fit: Fit) -> bool:
     return bool(fit.provenance["precision"] == "float64")
 
 
+@lru_cache(maxsize=64)
+def _made(make: Callable[..., Any], *of: Any) -> Any:
+    return make(*of)
+
+
+def shared(make: Callable[..., Any], *of: Any) -> Any:
+    """``make(*of)``, and the same object for the same arguments where they can be hashed.
+
+    What is compiled for a function is compiled once for all fits that share it: a walk has hundreds. A model that holds
+    a user's network cannot be hashed and is compiled each time.
+    """
+    try:
+        return _made(make, *of)
+    except TypeError:
+        return make(*of)
+
+
+def _mapped(function: Callable[..., Any], batch: int, options: tuple[tuple[str, bool], ...] = ()) -> Any:
+    mapped = partial(_over_batches, function, batch)
+    return jax.jit(mapped, compiler_options=dict(options) or None)
+
+
+def _over_batches(function: Callable[..., Any], batch: int, params: Any, given: Any) -> Any:
+    return map_in_batches(lambda draw: function(draw, *given), params, batch)
+
+
 def over_draws(
-    fit: Fit, function: Callable[..., Any], *arguments: Any, bytes_per_draw: float, memory_mib: float
+    fit: Fit,
+    function: Callable[..., Any],
+    *arguments: Any,
+    bytes_per_draw: float,
+    memory_mib: float,
+    reuse: bool = False,
 ) -> Any:
     """``function(params, *arguments)`` for every draw, with leading dims (chain, draw); a pytree of arrays.
 
-    Draws run in batches such that a batch's working arrays, `bytes_per_draw` each, stay under `memory_mib`.
+    Draws run in batches such that a batch's working arrays, `bytes_per_draw` each, stay under `memory_mib`. With
+    `reuse` the function is one of `shared`, whose program is kept for the next call.
     """
     batch = int(np.clip(memory_mib * 2**20 / max(bytes_per_draw, 1.0), 1, 256))
     with jax.enable_x64(is_double(fit)), jax.default_matmul_precision("float32"):
@@ -108,7 +154,7 @@ def over_draws(
         given = jax.tree.map(
             lambda leaf: jnp.asarray(leaf, dtype if np.asarray(leaf).dtype.kind == "f" else None), arguments
         )
-        mapped = jax.jit(lambda params, given: map_in_batches(lambda draw: function(draw, *given), params, batch))
+        mapped = shared(_mapped, function, batch, tuple(COMPILER.items())) if reuse else _mapped(function, batch)
         result = jax.tree.map(np.asarray, mapped(params, given))
     return jax.tree.map(lambda leaf: leaf.reshape(*fit.shape, *leaf.shape[1:]), result)
 

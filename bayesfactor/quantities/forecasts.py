@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,8 +25,10 @@ from bayesfactor.quantities.draws import (
     labelled,
     latest_fitted,
     over_draws,
+    padded_slots,
     require_fitted,
     require_room,
+    shared,
 )
 
 
@@ -77,7 +80,7 @@ def expected_returns(
     def one_draw(params: Any, z: jax.Array, positions: jax.Array) -> Any:
         def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
             rows, position = month
-            law = fit.model.month_law(at_month(fit, params, position), rows)
+            law = fit.model.month_law(at_month(fit.model, params, position), rows)
             return law.mean, predictive_variance(law)
 
         return jax.lax.map(one_month, (z, positions))
@@ -149,31 +152,20 @@ def log_likelihood_at(
     """
     seed = as_seed(seed)
     arrays = aligned_arrays(fit, panel)
-    observed = np.asarray(arrays.observed)
-    kept = observed.any(axis=1)
+    kept = np.asarray(arrays.observed).any(axis=1)
     # A month's random numbers belong to its date: its score is the same in any slice of the panel.
     keys = panel.times.values[kept].astype("datetime64[D]").astype(np.int32)
-
-    def one_draw(params: Any, *months: jax.Array) -> jax.Array:
-        draw_key = jax.random.fold_in(jax.random.key(seed), params[DRAW])  # errors must average out over draws
-
-        def one_month(month: Any) -> jax.Array:
-            z, r, seen, number, position = month
-            key = jax.random.fold_in(draw_key, number)
-            return marginal_log_density(fit.model.month_law(at_month(fit, params, position), z), r, seen, key)
-
-        return jax.lax.map(one_month, months)
-
+    rows = padded_slots(*(np.asarray(part)[kept] for part in (arrays.characteristics, arrays.returns, arrays.observed)))
     values = over_draws(
         fit,
-        one_draw,
-        np.asarray(arrays.characteristics)[kept],
-        np.asarray(arrays.returns)[kept],
-        observed[kept],
+        shared(_month_densities, fit.model),
+        *rows,
         keys,
         positions[kept],
-        bytes_per_draw=300 * 8.0 * observed.shape[1],
+        np.uint32(seed),
+        bytes_per_draw=300 * 8.0 * rows[0].shape[1],
         memory_mib=memory_mib,
+        reuse=True,
     )
     values = np.where(positions[kept] < 0, np.nan, values.astype(np.float64))
     return xr.DataArray(
@@ -187,3 +179,20 @@ def log_likelihood_at(
         name="log_likelihood",
         attrs={"units": "nats per month, decimal returns", "marginal_over": "month shocks and noise level"},
     )
+
+
+def _month_densities(model: Any) -> Callable[..., jax.Array]:
+    """Log density of every month (month,) under one draw."""
+
+    def one_draw(params: Any, *given: jax.Array) -> jax.Array:
+        *months, seed = given
+        draw_key = jax.random.fold_in(jax.random.key(seed), params[DRAW])  # errors must average out over draws
+
+        def one_month(month: Any) -> jax.Array:
+            z, r, seen, number, position = month
+            key = jax.random.fold_in(draw_key, number)
+            return marginal_log_density(model.month_law(at_month(model, params, position), z), r, seen, key)
+
+        return jax.lax.map(one_month, tuple(months))
+
+    return one_draw

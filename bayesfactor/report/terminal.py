@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesfactor.calibration import CalibrationResult
+    from bayesfactor.evaluation.forecasts import Forecasts
     from bayesfactor.inference import Fit
     from bayesfactor.panel.examination import Examination
 
@@ -36,7 +37,7 @@ def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def print_calibration(console: Console, result: CalibrationResult) -> None:
+def print_study(console: Console, result: CalibrationResult) -> None:
     """Ranks and coverage of every quantity, and the verdict."""
     data = result.attempts[-1]
     n = data.sizes["fit"]
@@ -189,36 +190,108 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
         console.print(table)
 
 
+def print_forecasts(console: Console, forecasts: Forecasts) -> None:
+    """What was forecast out of sample and how far off it was, a line a window."""
+    from bayesfactor.evaluation import metrics
+
+    attrs, windows = forecasts.data.attrs, forecasts.windows
+    frequency = attrs["frequency"]
+    table = _table(f"{forecasts.name}: {attrs['windows']}", ["learned to", "forecast", "score", "status"], narrow=True)
+    scores = forecasts.data["score"].to_series().groupby(forecasts.data["window"].to_numpy()).sum()
+    for score, (_, row) in zip(scores, windows.iterrows(), strict=True):
+        learned = row["train_last"] if np.isnat(row["validation_last"].to_datetime64()) else row["validation_last"]
+        ends = dict.fromkeys(show(row[end], frequency) for end in ("test_first", "test_last"))
+        status = Text(row["status"], STATUS_STYLE[row["status"]])
+        table.add_row(show(learned, frequency), " to ".join(ends), f"{score:,.1f}", status)
+    console.print(table)
+    if not forecasts.n_judged:
+        console.print("No return has come yet: nothing to judge.")
+        return
+    judged = forecasts.judged
+    mean, came = judged.data["mean"], judged.data["realised"]
+    within = (judged.data["quantiles"].sel(quantile=0.05) <= came) & (
+        came <= judged.data["quantiles"].sel(quantile=0.95)
+    )
+    share = within.where(came.notnull()).mean("asset").mean("time")
+    own, common = (float(judged.data[name].sum()) for name in ("score", "common_score"))
+    console.print(
+        f"{forecasts.n_judged} periods judged: R2 {float(metrics.predictive_r2(mean, came)):+.2%} against zero; 90% "
+        f"bands hold {float(share):.0%} of the returns; log score {own:,.1f} nats, {common:,.1f} of the mean under the "
+        "common month law."
+    )
+    bad = windows[windows["status"] != "ok"]
+    for reason, count in bad["reasons"].value_counts().head(ROWS).items():
+        console.print(Text(f"  {count} of {len(windows)} windows: {reason}", style="yellow"))
+
+
+def print_calibration(console: Console, results: Mapping[str, xr.Dataset]) -> None:
+    """What share of returns the central bands of several forecasters hold, and their CRPS."""
+    levels = [float(level) for level in next(iter(results.values()))["level"]]
+    columns = ["forecaster", *(f"{level:.0%} band" for level in levels), "CRPS %", "verdict"]
+    table = _table("Share of returns inside the bands, months weighing the same", columns, narrow=True)
+    for name, result in results.items():
+        shares = [f"{100 * share:.1f}" for share in result["coverage"].values]
+        verdict = result.attrs["verdict"].removeprefix("not calibrated: ")
+        table.add_row(Text(name), *shares, f"{100 * float(result['crps']):.3f}", verdict)
+    console.print(table)
+
+
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
-    """The comparison, its verdict first."""
+    """The comparison, its verdict first; intervals of the differences where it gives probabilities."""
+    from bayesfactor.evaluation.compare import difference_intervals
+
     verdict, sample = table.attrs["verdict"], table.attrs["sample"]
     inconclusive = verdict == "INCONCLUSIVE"
     span = f"{table.attrs['first_month']} to {table.attrs['last_month']}"
     words = f"{sample} ({span}) cannot decide; no probability is given." if inconclusive else f"{sample}, {span}."
     console.print(
         Box(
-            Text.assemble((verdict, "bold"), "\n", words),
+            Text.assemble((verdict, "bold"), "\n", words, _how(table)),
             border_style="yellow" if inconclusive else "green",
             title="Which model predicts better",
             title_align="left",
             expand=False,
         )
     )
-    shown = _table("Log scores in nats", ["model", "log score", "difference", "error", "P(better)", "weight"])
-    for model, row in table.iterrows():
-        prob = "not given" if np.isnan(row["prob_better"]) else f"{row['prob_better']:.2f}"
-        numbers = (
+    columns = ["model", "log score", "difference", "error" if inconclusive else "95% interval", "P(better)", "weight"]
+    shown = _table("Log scores in nats", columns, narrow=True)
+    intervals = difference_intervals(table)
+    ends = zip(intervals["lower"], intervals["upper"], strict=True)
+    for (model, row), (lower, upper) in zip(table.iterrows(), ends, strict=True):
+        is_best = model == table.index[0]
+        width = f"{row['diff_se']:,.1f}" if inconclusive else f"{lower:,.1f} to {upper:,.1f}"
+        shown.add_row(
+            Text(str(model)),
             f"{row['elpd']:,.1f}",
-            f"{row['elpd_diff']:,.1f}",
-            f"{row['diff_se']:,.1f}",
-            prob,
+            "best" if is_best else f"{row['elpd_diff']:,.1f}",
+            "" if is_best else width,
+            _probability(row["prob_better"]),
             f"{row['weight']:.2f}",
         )
-        shown.add_row(Text(str(model)), *numbers)
     console.print(shown)
     for model, row in table.iterrows():
         if row["warnings"]:
             console.print(Text(f"  {model}: {row['warnings']}", style="yellow"))
+
+
+def _how(table: pd.DataFrame) -> str:
+    """What was compared, where the table says so: windows, the kind of score, live periods left out."""
+    if "n_windows" not in table.attrs:
+        return ""
+    windows, live = table.attrs["n_windows"], table.attrs["n_live_months"]
+    kind = {
+        "own density": "Each forecaster's own density",
+        "common covariance": "Means under one common covariance",
+    }
+    left_out = f"; {live} live period{'s' * (live > 1)} left out" if live else ""
+    return f"\n{kind[table.attrs['score']]}, {windows} window{'s' * (windows > 1)}{left_out}."
+
+
+def _probability(value: float) -> str:
+    """Two digits, and never a certainty."""
+    if np.isnan(value):
+        return "not given"
+    return "< 0.01" if value < 0.01 else "> 0.99" if value > 0.99 else f"{value:.2f}"
 
 
 def _labelled(title: str, result: xr.Dataset) -> Text:

@@ -14,9 +14,8 @@ from scipy import stats
 from standins import fake_fit, month_totals
 
 from bayesfactor.errors import AlignmentError, ComparisonError, ComparisonWarning, LookAheadError
-from bayesfactor.evaluation import compare, compare_scores
-from bayesfactor.evaluation.compare import prob_positive_sum
-from bayesfactor.evaluation.standard_errors import se_of_sum
+from bayesfactor.evaluation import compare, compare_scores, difference_intervals
+from bayesfactor.evaluation.standard_errors import errors_of_sum, half_width, se_of_sum
 
 COLUMNS = ["elpd", "se", "elpd_diff", "diff_se", "prob_better", "weight", "warnings"]
 
@@ -48,17 +47,23 @@ def test_table_is_what_it_says():
     for name, row in table.iterrows():
         values = scores[name].values
         assert row.elpd == pytest.approx(sum(values), rel=1e-13)
-        assert row.se == pytest.approx(se_of_sum(values), rel=1e-12)
+        assert row.se == pytest.approx(se_of_sum(errors_of_sum(values)), rel=1e-12)
         assert row.elpd_diff == pytest.approx(sum(values - best), abs=1e-8)
-        assert row.diff_se == pytest.approx(se_of_sum(values - best), abs=1e-9)
+        assert row.diff_se == pytest.approx(se_of_sum(errors_of_sum(values - best)), abs=1e-9)
         assert row.warnings == ""
         if name != "good":
-            z = row.elpd_diff / row.diff_se
-            assert row.prob_better == pytest.approx(stats.t.cdf(z, 119), abs=1e-12)
+            cautious = max(stats.t.cdf(row.elpd_diff / error.se, error.df) for error in errors_of_sum(values - best))
+            assert row.prob_better == pytest.approx(cautious, abs=1e-12)
     assert table.elpd_diff.iloc[0] == table.diff_se.iloc[0] == 0.0
     assert table.prob_better.iloc[0] == pytest.approx(1.0 - table.prob_better.iloc[1], abs=1e-12)
     assert table.weight.sum() == pytest.approx(1.0, abs=1e-12)
     assert table.weight.idxmax() == "good"
+    errors = table.attrs.pop("diff_errors")
+    assert list(errors) == ["good", "middle", "poor"]
+    for name, found in errors.items():
+        clustered, hac = errors_of_sum(scores[name].values - best)
+        assert found["clustered"] == pytest.approx(clustered._asdict(), abs=1e-9)
+        assert found["hac"] == pytest.approx(hac._asdict(), abs=1e-9)
     assert table.attrs == {
         "verdict": "good predicts better",
         "n_periods": 120,
@@ -95,11 +100,30 @@ def test_twins_are_a_coin_toss():
     np.testing.assert_allclose(table.weight, [0.5, 0.5])
 
 
-def test_probability_is_student_t_with_one_less_than_the_months():
-    totals = np.array([1.0, 2.0, -0.5, 1.5])
-    assert prob_positive_sum(totals) == pytest.approx(stats.t.cdf(totals.sum() / se_of_sum(totals), 3), abs=1e-14)
-    assert prob_positive_sum(np.full(4, 0.25)) == 1.0
-    assert prob_positive_sum(np.full(4, -0.25)) == 0.0
+def test_intervals_of_differences_are_the_wider_student_t_ones():
+    scores = _three(24)
+    table = _quietly(scores)
+    for prob in (0.5, 0.95):
+        found = difference_intervals(table, prob)
+        assert found.attrs == {"prob": prob, "units": "nats"}
+        for name in ("middle", "poor"):
+            difference = scores[name].values - scores["good"].values
+            half = half_width(errors_of_sum(difference), prob)
+            expected = difference.sum() + half * np.array([-1, 1])
+            np.testing.assert_allclose(found.loc[name, ["lower", "upper"]].astype(float), expected, rtol=1e-9)
+        assert list(found.loc["good"]) == [0.0, 0.0, 0.0]
+    assert half_width(errors_of_sum(scores["poor"].values - scores["good"].values), 0.95) > 2.0 * table.diff_se["poor"]
+
+
+def test_intervals_of_differences_where_there_are_none():
+    assert difference_intervals(_quietly(_three(23)))[["lower", "upper"]].isna().all(axis=None)
+    table = _quietly(_three(24))
+    for prob in (0.0, 1.0, 95):
+        with pytest.raises(ComparisonError, match=rf"prob must lie between 0 and 1: found {prob}"):
+            difference_intervals(table, prob)
+    table.attrs.clear()
+    with pytest.raises(ComparisonError, match="must hold its errors in attrs"):
+        difference_intervals(table)
 
 
 # --- verdict ----------------------------------------------------------------------------------------------
@@ -293,10 +317,23 @@ class TestFits:
         assert table.attrs["units"].startswith("nats: joint log density")
         assert -80 < table.elpd_diff["worse"] < -45
 
-    def test_other_methods_do_not_exist_yet(self, parts):
-        for method in ("walk_forward", "loo", "kfold"):
-            with pytest.raises(ComparisonError, match=rf"\"holdout\", the one that exists: found '{method}'"):
-                compare(_fits(parts[0]), parts[1], method=method)
+    @pytest.mark.parametrize(
+        ("method", "found"),
+        [
+            ("loo", "'loo', which does not exist, for fits"),
+            ("kfold", "'kfold', which"),
+            ("walk_forward", "'walk_forward' for fits"),
+        ],
+    )
+    def test_other_methods_are_not_for_fits(self, parts, method, found):
+        with pytest.raises(ComparisonError, match=rf"\"holdout\" for fits.*: found {found}"):
+            compare(_fits(parts[0]), parts[1], method=method)
+
+    def test_fits_need_later_months_and_have_no_common_score(self, parts):
+        with pytest.raises(ComparisonError, match=r"which panel= must hold: found none.*panel.split"):
+            compare(_fits(parts[0]))
+        with pytest.raises(ComparisonError, match="stored in forecasts, a fit has none"):
+            compare(_fits(parts[0]), parts[1], common=True)
 
     def test_one_fit_is_no_comparison(self, parts):
         with pytest.raises(ComparisonError, match="at least 2 models"):

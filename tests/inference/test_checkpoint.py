@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import os
 import pickle
@@ -157,7 +158,7 @@ def test_ctrl_c_after_the_last_draw_stops_at_once(monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bayesfactor.inference.run._functions", interrupted)
+    monkeypatch.setattr("bayesfactor.inference.run.functions_of", interrupted)
     with pytest.raises(KeyboardInterrupt, match="250 of 250 draws"):
         kill.fitted(SETTINGS, path)
     run = Checkpoint(path, {}, unit="steps")
@@ -283,7 +284,7 @@ def test_another_run_is_refused_and_the_difference_named(tmp_path, other):
 @pytest.mark.parametrize("package", module.PACKAGES)
 def test_other_versions_are_refused(monkeypatch, tmp_path, package):
     Checkpoint(tmp_path / "run", identity(LINEAR, SETTINGS, **GIVEN), unit="steps").offer(5, 5, {}, dict)
-    monkeypatch.setattr(module, "version", lambda name: "9.9" if name == package else bf.inference.run.version(name))
+    monkeypatch.setattr(module, "version", lambda name: "9.9" if name == package else importlib.metadata.version(name))
     asked = Checkpoint(tmp_path / "run", identity(LINEAR, SETTINGS, **GIVEN), unit="steps")
     with pytest.raises(
         DataError, match=rf'run, and is of another: versions\.{package} is "\S+" in the file, "9\.9" was'

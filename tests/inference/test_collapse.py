@@ -10,7 +10,7 @@ import pytest
 
 import bayesfactor as bf
 from bayesfactor.inference.collapse import CLEAR, KEPT, linear_signal, month_sums, share_kept
-from bayesfactor.inference.run import _collapse
+from bayesfactor.inference.collapse import of_collapse as _collapse
 from bayesfactor.panel import PanelArrays
 
 MONTHS, STOCKS, SIZE = 60, 40, 4
