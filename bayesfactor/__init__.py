@@ -40,6 +40,7 @@ _HOME = {
     "forecast_calibration": "bayesfactor.evaluation",
     "common_law": "bayesfactor.evaluation.common_law",
     "choose_architecture": "bayesfactor.evaluation",
+    "calibrate": "bayesfactor.calibration",
     "Forecasts": "bayesfactor.evaluation.forecasts",
     "load_forecasts": "bayesfactor.evaluation.forecasts",
     "Window": "bayesfactor.evaluation.windows",
@@ -49,6 +50,7 @@ _HOME = {
 }
 _MODULES = {
     "baselines": "bayesfactor.baselines",
+    "calibration": "bayesfactor.calibration",
     "characteristics": "bayesfactor.panel.characteristics",
     "datasets": "bayesfactor.panel.datasets",
     "readers": "bayesfactor.panel.readers",
@@ -74,6 +76,8 @@ __all__ = [
     "Windows",
     "__version__",
     "baselines",
+    "calibrate",
+    "calibration",
     "characteristics",
     "choose_architecture",
     "common_law",
@@ -109,7 +113,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bayesfactor import baselines, errors, models, plots
+    from bayesfactor import baselines, calibration, errors, models, plots
+    from bayesfactor.calibration import calibrate
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores
     from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
     from bayesfactor.evaluation.common_law import common_law

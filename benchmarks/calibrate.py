@@ -1,18 +1,17 @@
-"""Simulation-based calibration, and coverage of sensitivity bands on economies with month-varying slopes.
+"""Calibration of every model family by the inference that is used on it, planted defects, and coverage studies.
 
-    python -m benchmarks.calibrate [--family linear|network|linear-many|coverage ...] [--fits 300] [--chunk 25]
+    python -m benchmarks.calibrate [STUDY ...] [--fits 300] [--minutes 45] [--list]
 
-Many data sets of one shape are fitted in one compiled program. A chunk of them is the unit of work: chunks are kept
-under .cache/calibration, an interrupted run goes on where it stopped, tables go to docs/calibration.md.
+Studies are run in the order given, each for at most so many minutes: chunks are kept under .cache/calibration, and the
+same call goes on where the last one stopped. What was found goes to benchmarks/calibration.json, with the versions that
+found it, and from there to docs/calibration.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,60 +19,86 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmarks.record import CACHE, ROOT, line, provenance, table, use_compilation_cache
+from benchmarks.record import CACHE, ROOT, line, load, provenance, store, table, use_compilation_cache
 
 use_compilation_cache()
 
-import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from arviz_stats.base import array_stats  # noqa: E402
-from numpyro import handlers  # noqa: E402
 
 from bayesfactor import simulate  # noqa: E402
-from bayesfactor.components import month  # noqa: E402
+from bayesfactor.calibration import CalibrationResult, Design, calibrate  # noqa: E402
+from bayesfactor.calibration.chunks import ChunkStore  # noqa: E402
+from bayesfactor.calibration.simulation import draw_prior  # noqa: E402
+from bayesfactor.calibration.uniformity import coverage_interval, level_of_each  # noqa: E402
 from bayesfactor.components.batches import map_in_batches  # noqa: E402
+from bayesfactor.inference.checkpoint import identity  # noqa: E402
 from bayesfactor.inference.sampling import run_nuts  # noqa: E402
-from bayesfactor.inference.settings import NUTS  # noqa: E402
+from bayesfactor.inference.settings import NUTS, SVI, Exact  # noqa: E402
+from bayesfactor.inference.streaming import cast  # noqa: E402
 from bayesfactor.models import FundamentalFactorModel  # noqa: E402
 from bayesfactor.panel import PanelArrays  # noqa: E402
+from tests.calibration.defects import DEFECTS, planted  # noqa: E402
 
 FOLDER = CACHE / "calibration"
+RESULTS = ROOT / "benchmarks" / "calibration.json"
 PAGE = ROOT / "docs" / "calibration.md"
-RETURN_SCALE = 0.08  # decimal per month
-PROBE = (0.5, -0.5, 0.25)  # its first characteristics, in turn
-N_RANKED = 3  # characteristics whose sensitivities are ranked
-THIN = 4  # every fourth draw enters a rank: ranks need nearly independent draws
+GOAL_FITS = 300
+MINUTES = 45.0  # a family, on two cores
 PROB = 0.9
-FAMILY_WISE = 0.01
-GOAL_FITS = 300  # fewer say little: no verdict is printed
-SIMULATIONS = 20_000
 
 
 class Family(NamedTuple):
-    """A model calibrated under its own prior, and the shape of its data sets."""
+    """A model under its own prior, how it is fitted, and the shape of its data sets."""
 
     model: FundamentalFactorModel
-    n_months: int
-    n_assets: int
-    settings: NUTS
-    seed: int
-    n_characteristics: int = 3
+    inference: NUTS | SVI | Exact
+    design: Design = Design()
+    seed: int = 1
 
+
+linear = partial(FundamentalFactorModel, hidden=(), noise="normal")
+network = partial(FundamentalFactorModel, hidden=(3,), activation="tanh", noise="normal")
+FEW = NUTS(warmup=250, draws=200, chains=2)
+SHORT = NUTS(warmup=250, draws=200, chains=2, max_tree_depth=8)
+LONG, HALF, MONTH = Design(), Design(n_months=30), Design(n_months=1, n_assets=40)
 
 FAMILIES = {
-    "linear": Family(
-        FundamentalFactorModel(hidden=(), noise="normal"), 30, 12, NUTS(warmup=250, draws=200, chains=2), 1
-    ),
-    "network": Family(
-        FundamentalFactorModel(hidden=(3,), activation="tanh", noise="normal"),
-        20, 12, NUTS(warmup=250, draws=200, chains=2, max_tree_depth=8), 2,
-    ),
+    "linear, partial, NUTS": Family(linear(), FEW, LONG),
+    "linear, partial, SVI": Family(linear(), SVI(), LONG),
+    "network, partial, NUTS": Family(network(), SHORT, HALF),
+    "network, partial, SVI": Family(network(), SVI(), HALF),
+    "linear, full, NUTS": Family(linear(pooling="full"), FEW, LONG),
+    "linear, full, Exact": Family(linear(pooling="full"), Exact(draws=200, chains=2), LONG),
+    "linear, full, SVI": Family(linear(pooling="full"), SVI(), LONG),
+    "linear, none, NUTS": Family(linear(pooling="none"), FEW, MONTH),
+    "linear, none, SVI": Family(linear(pooling="none"), SVI(), MONTH),
+    "network, full, NUTS": Family(network(pooling="full"), SHORT, HALF),
+    "network, full, SVI": Family(network(pooling="full"), SVI(), HALF),
+    "network, none, NUTS": Family(network(pooling="none"), SHORT, MONTH),
+    "network, none, SVI": Family(network(pooling="none"), SVI(), MONTH),
+    "linear, partial, Student-t, NUTS": Family(linear(noise="student_t"), SHORT, HALF),
+    "linear, partial, Student-t, SVI": Family(linear(noise="student_t"), SVI(), HALF),
     # More slopes than the LKJ prior is for: their correlation is diagonal plus low rank.
-    "linear-many": Family(
-        FundamentalFactorModel(hidden=(), noise="normal"), 30, 25, NUTS(warmup=250, draws=200, chains=2), 3, 13
+    "linear, partial, 13 characteristics, NUTS": Family(
+        linear(), FEW, Design(n_months=30, n_assets=25, n_characteristics=13)
     ),
-}  # fmt: skip
+}
+
+# Small models that show a defect with few fits: the slopes are large, so that what is done to them is.
+RIGHT, VARYING = "right model", "full pooling on month-varying slopes"
+DEFECT_FITS, DEFECT_CHUNK = 100, 50
+DEFECT_SEED = 7  # the right model's own, fresh
+BY_POOLING = {
+    "full": Family(
+        linear(pooling="full", slope_sd=0.1), NUTS(warmup=100, draws=100, chains=2), Design(n_months=6, n_assets=20)
+    ),
+    "partial": Family(
+        linear(), NUTS(warmup=150, draws=150, chains=2, max_tree_depth=6), Design(n_months=24, n_assets=40)
+    ),
+}
+MISPOOLED = Family(linear(pooling="full"), Exact(draws=200, chains=2), Design(n_months=24, n_assets=40))
 
 # The coverage study: slopes of every month differ, one product is planted.
 INTERACTION = 0.01  # decimal per month, of the first two characteristics
@@ -87,40 +112,89 @@ ECONOMY: dict[str, Any] = {
 }
 SLOPE_PRIOR_SD = 0.01
 COVERAGE_SETTINGS = NUTS(warmup=200, draws=150, chains=2, max_tree_depth=6)
+COVERAGE_CHUNK = 25
 POOLINGS = ("partial", "full")
 
 
-# ---------------------------------------------------------------------- data from the prior
+# ---------------------------------------------------------------------- families and defects
 
 
-def design(family: Family, seed: int) -> PanelArrays:
-    """Prepared characteristics without returns yet; one return in seven is missing at random."""
-    panel, _ = simulate.economy(
-        n_months=family.n_months, n_assets=family.n_assets, n_characteristics=family.n_characteristics, seed=seed
-    )
-    arrays = panel.arrays()
-    observed = arrays.observed & (np.random.default_rng([seed, 7]).random(arrays.observed.shape) > 1 / 7)
-    return arrays._replace(observed=observed, return_scale=np.asarray(RETURN_SCALE))
+def tell(name: str) -> Callable[[int, int, int, float], None]:
+    """A line a chunk."""
+
+    def progress(done: int, fits: int, attempt: int, seconds: float) -> None:
+        took = f"{seconds:.0f} s" if seconds else "kept"
+        print(f"{name}: run {attempt}, {done} of {fits} fits, {took}", flush=True)
+
+    return progress
 
 
-def draw_prior(model: Any, rng_key: jax.Array, data: Any) -> dict[str, jax.Array]:
-    """One draw of all sites, deterministic ones included, under their names in a posterior."""
-    sites = handlers.trace(handlers.seed(model, rng_key)).get_trace(data)
-    return {name: site["value"] for name, site in sites.items() if not site.get("is_observed")}
+def told(result: CalibrationResult) -> dict[str, Any]:
+    """What the page says of a study."""
+    last = result.attempts[-1]
+    if not last.sizes["fit"]:
+        last = result.attempts[0]
+    place = [one is last for one in result.attempts].index(True)
+    rows = result.table(place)
+    return {
+        "status": result.status,
+        "fits": last.sizes["fit"],
+        "asked": result.fits,
+        "attempt": place + 1,
+        "reasons": list(result.reasons),
+        "first": [str(name) for name in result.table(0).query("~passes").index] if place else [],
+        "rows": [[str(name), float(row["p_value"]), float(row["coverage"])] for name, row in rows.iterrows()],
+        "diagnostics": result.diagnostics(place),
+        "model": last.attrs["model"],
+        "inference": last.attrs["inference"],
+        "design": last.attrs["design"],
+        "n_ranks": last.attrs["n_ranks"],
+        "provenance": line(provenance()),
+    }
 
 
-def simulate_returns(model: Any, rng_key: jax.Array, params: Any, arrays: PanelArrays) -> jax.Array:
-    """Returns (time, slot) of the training months, each at its own noise level; 0 where not observed."""
+def run_family(name: str, fits: int, minutes: float, chunk: int) -> dict[str, Any]:
+    """One family, as far as the minutes go."""
+    family = FAMILIES[name]
+    result = calibrate(
+        family.model, family.inference, design=family.design, fits=fits, seed=family.seed, store=FOLDER,
+        chunk=chunk, minutes=minutes, progress=tell(name),
+    )  # fmt: skip
+    return told(result)
 
-    def one(key: jax.Array, z: jax.Array, scale: jax.Array) -> jax.Array:
-        return month.simulate(key, model.month_law(params, z)._replace(scale=scale, log_scale_sd=0.0))
 
-    keys = jax.random.split(rng_key, len(arrays.returns))
-    returns = jax.vmap(one)(keys, jnp.asarray(arrays.characteristics), params["noise_scale"])
-    return jnp.where(arrays.observed, returns, 0.0)
+def run_defect(name: str, minutes: float) -> dict[str, Any]:
+    """SBC of one mutant; of the right model on other seeds, with a rerun."""
+    began = time.perf_counter()
+    size: dict[str, Any] = {"fits": DEFECT_FITS, "chunk": DEFECT_CHUNK, "minutes": minutes}
+    shared: dict[str, Any] = {**size, "store": FOLDER, "progress": tell(name)}
+    if name.startswith(RIGHT):
+        family = BY_POOLING[name.split(", ")[1]]
+        result = calibrate(family.model, family.inference, design=family.design, seed=DEFECT_SEED, **shared)
+    elif name == VARYING:
+        result = calibrate(
+            MISPOOLED.model, MISPOOLED.inference, design=MISPOOLED.design, truth=linear(), rerun=False, **shared
+        )
+    else:
+        family = BY_POOLING[DEFECTS[name].pooling]
+        with planted(DEFECTS[name]):
+            result = calibrate(family.model, family.inference, design=family.design, rerun=False, **shared)
+    return told(result) | {"seconds": time.perf_counter() - began}
 
 
-# ---------------------------------------------------------------------- quantities of one draw
+DEFECT_STUDIES = {
+    **{f"{RIGHT}, {pooling}": pooling for pooling in BY_POOLING},
+    VARYING: "truth partial, fit full",
+    **{name: defect.pooling for name, defect in DEFECTS.items() if defect.sbc is not None},
+}
+
+
+# ---------------------------------------------------------------------- coverage on month-varying slopes
+
+
+def coverage_model(pooling: str) -> FundamentalFactorModel:
+    """Units enough for three directions of common shocks and a product."""
+    return FundamentalFactorModel(hidden=(5,), activation="tanh", noise="normal", pooling=pooling)
 
 
 def average_sensitivity(model: Any, params: Any, arrays: PanelArrays) -> jax.Array:
@@ -140,84 +214,6 @@ def _rows(arrays: PanelArrays) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(arrays.characteristics), universe / jnp.sum(universe, axis=1, keepdims=True)
 
 
-def quantities(model: Any, params: Any, arrays: PanelArrays, data: Any) -> dict[str, jax.Array]:
-    """The functions of the parameters that are ranked."""
-    n_characteristics = arrays.characteristics.shape[-1]
-    probe = np.resize(PROBE, (1, n_characteristics)).astype(arrays.characteristics.dtype)
-    law = model.month_law(params, jnp.asarray(probe))
-    slopes = average_sensitivity(model, params, arrays)
-    result = {
-        "log likelihood": model.log_likelihood(params, data),
-        "noise level": params["noise_level"],
-        "noise variation": params["noise_variation"],
-        "common sd at a probe": jnp.sqrt(jnp.sum((law.loadings @ law.root) ** 2)),
-    }
-    result |= {f"sensitivity {k + 1}": slopes[k] for k in range(N_RANKED)}
-    if not model.linear:
-        result["interaction 1 x 2"] = average_interactions(model, params, arrays)[0][0]
-    return result
-
-
-def over_draws(function: Callable[..., Any], params: Any, *given: Any) -> Any:
-    """``function(params, *given)`` for all draws (data set, chain, draw) in one program."""
-
-    def one_set(params: Any, *given: Any) -> Any:
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), params)
-        return map_in_batches(lambda draw: function(draw, *given), flat, 50)
-
-    shape = next(iter(params.values())).shape[:3]
-    result = jax.jit(jax.vmap(one_set))(jax.tree.map(jnp.asarray, params), *given)
-    return jax.tree.map(lambda leaf: np.asarray(leaf, float).reshape(*shape, *leaf.shape[2:]), result)
-
-
-# ---------------------------------------------------------------------- chunks
-
-
-def stack(trees: list[Any], double: bool) -> Any:
-    """Data sets of one shape with a leading dimension, floats in the precision the package fits them in."""
-
-    def leaf(*parts: Any) -> np.ndarray:
-        whole = np.stack([np.asarray(part) for part in parts])
-        return whole.astype(np.float64 if double else np.float32) if whole.dtype.kind == "f" else whole
-
-    return jax.tree.map(leaf, *trees)
-
-
-def calibration_chunk(family: Family, chunk: int, size: int) -> dict[str, np.ndarray]:
-    """Draw, simulate, fit and rank one chunk of data sets."""
-    model, double = family.model, family.model.linear
-    with jax.enable_x64(double):
-        arrays = stack([design(family, 10_000 * family.seed + chunk * size + i) for i in range(size)], double)
-        prior_key, data_key, fit_key = jax.random.split(jax.random.key(1000 * family.seed + chunk), 3)
-        truth = jax.jit(jax.vmap(partial(draw_prior, model)))(jax.random.split(prior_key, size), arrays)
-        simulated = jax.jit(jax.vmap(partial(simulate_returns, model)))(jax.random.split(data_key, size), truth, arrays)
-        arrays = arrays._replace(returns=np.asarray(simulated))
-        sets = [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(size)]
-        data = stack([model.data(one) for one in sets], double)
-        draws = run_nuts(model, data, family.settings, jax.random.split(fit_key, size), many=True)
-        known = {name: np.asarray(value)[:, None, None] for name, value in truth.items() if name in draws.posterior}
-        drawn = over_draws(partial(quantities, model), draws.posterior, arrays, data)
-        true = over_draws(partial(quantities, model), known, arrays, data)
-    result = {"diverging": draws.statistics["diverging"].sum(axis=(1, 2)), "steps": draws.statistics["n_steps"].mean()}
-    rhat = []
-    for name, values in drawn.items():
-        flat = values.reshape(size, -1)
-        thinned = values[:, :, ::THIN].reshape(size, -1)
-        value = true[name].reshape(size, 1)
-        result[f"rank:{name}"] = np.sum(thinned < value, axis=1)
-        lower, upper = np.quantile(flat, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
-        result[f"inside:{name}"] = (lower <= value[:, 0]) & (value[:, 0] <= upper)
-        rhat.append([array_stats.rhat(values[i], chain_axis=0, draw_axis=1) for i in range(size)])
-    result["rhat"] = np.max(rhat, axis=0)
-    result["ranks"] = np.asarray(thinned.shape[1])
-    return result
-
-
-def coverage_model(pooling: str) -> FundamentalFactorModel:
-    """Units enough for three directions of common shocks and a product."""
-    return FundamentalFactorModel(hidden=(5,), activation="tanh", noise="normal", pooling=pooling)
-
-
 def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]:
     """Coverage of the average sensitivities, and the rank of the planted interaction, on one chunk of economies."""
     model = coverage_model(pooling)
@@ -226,160 +222,79 @@ def coverage_chunk(pooling: str, chunk: int, size: int) -> dict[str, np.ndarray]
         seed = 50_000 + chunk * size + i
         mean = SLOPE_PRIOR_SD * np.random.default_rng([seed, 3]).standard_normal(ECONOMY["n_characteristics"])
         economies.append(simulate.economy(seed=seed, slope_mean=mean, **ECONOMY))
+
+    @jax.jit
+    @jax.vmap
+    def functions(draws: Any, arrays: PanelArrays) -> Any:
+        def one(params: Any) -> Any:
+            return average_sensitivity(model, params, arrays), *average_interactions(model, params, arrays)
+
+        return map_in_batches(one, draws, 50)
+
     with jax.enable_x64(False):
-        arrays = stack([economy.panel.arrays() for economy in economies], double=False)
+        arrays = cast(jax.tree.map(lambda *leaves: np.stack(leaves), *(e.panel.arrays() for e in economies)), False)
         keys = jax.random.split(jax.random.key(chunk), size)
         draws = run_nuts(model, arrays, COVERAGE_SETTINGS, keys, many=True)
-
-        def both(params: Any, arrays: PanelArrays) -> Any:
-            average, strength = average_interactions(model, params, arrays)
-            return average_sensitivity(model, params, arrays), average, strength
-
-        slopes, average, strength = over_draws(both, draws.posterior, arrays)
+        flat = {k: jnp.asarray(v.reshape(size, -1, *v.shape[3:])) for k, v in draws.posterior.items()}
+        shape = next(iter(draws.posterior.values())).shape[:3]
+        found = functions(flat, arrays)
+        slopes, average, strength = (np.asarray(part, float).reshape(*shape, -1) for part in found)
     truth = np.array([economy.truth["sensitivity"].values for economy in economies])
-    flat = slopes.reshape(size, -1, slopes.shape[-1])
-    lower, upper = np.quantile(flat, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
+    flat_slopes = slopes.reshape(size, -1, slopes.shape[-1])
+    lower, upper = np.quantile(flat_slopes, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
     ranks = stats.rankdata(-strength.reshape(size, -1, strength.shape[-1]), axis=-1)
-    planted = average[..., 0].reshape(size, -1)
-    low, high = np.quantile(planted, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
+    planted_pair = average[..., 0].reshape(size, -1)
+    low, high = np.quantile(planted_pair, [(1 - PROB) / 2, (1 + PROB) / 2], axis=1)
     checked = np.concatenate([slopes, average], axis=-1)
     rhat = [[array_stats.rhat(one[..., k], chain_axis=0, draw_axis=1) for k in range(one.shape[-1])] for one in checked]
     return {
         "inside": (lower <= truth) & (truth <= upper),
-        "sd": flat.std(axis=1, ddof=1),
-        "error": flat.mean(axis=1) - truth,
+        "sd": flat_slopes.std(axis=1, ddof=1),
+        "error": flat_slopes.mean(axis=1) - truth,
         "first": np.median(ranks, axis=1).argmin(axis=1) == 0,
-        "interaction": planted.mean(axis=1),
+        "interaction": planted_pair.mean(axis=1),
         "inside_interaction": (low <= INTERACTION) & (high >= INTERACTION),
         "diverging": draws.statistics["diverging"].sum(axis=(1, 2)),
-        "steps": draws.statistics["n_steps"].mean(),
         "rhat": np.max(rhat, axis=1),
     }
 
 
-def folder_of(name: str) -> Path:
-    """Chunks of one study; another law, prior, shape or sampler has another folder."""
-    what = FAMILIES.get(name, (name, ECONOMY, SLOPE_PRIOR_SD, COVERAGE_SETTINGS))
-    told = [asdict(part) if is_dataclass(part) else part for part in what]
-    return FOLDER / f"{name}-{hashlib.sha256(repr((told, behaviour(name))).encode()).hexdigest()[:8]}"
-
-
-@lru_cache
-def behaviour(name: str) -> str:
-    """Four digits of one draw of the prior and of its density: code that changes either has new chunks."""
-    if name in FAMILIES:
-        model, arrays = FAMILIES[name].model, design(FAMILIES[name], 0)
-    else:
-        model, arrays = (
-            coverage_model("partial"),
-            simulate.economy(seed=0, **ECONOMY).panel.arrays(),
-        )
-    with jax.enable_x64(True):
-        params = draw_prior(model, jax.random.key(0), arrays)
-        returns = simulate_returns(model, jax.random.key(1), params, arrays)
-        density = model.log_likelihood(params, model.data(arrays._replace(returns=np.asarray(returns))))
-        size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params) if eqx.is_inexact_array(leaf))
-    return f"{float(density):.4g} {float(size):.4g}"
-
-
-def chunks(name: str, make: Callable[[int, int], dict[str, np.ndarray]], fits: int, size: int) -> None:
-    """Make the chunks that are not there yet."""
-    folder = folder_of(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for chunk in range(-(-fits // size)):
-        path = folder / f"{size}-{chunk:03d}.npz"
-        if path.exists():
-            continue
-        began = time.perf_counter()
-        result = make(chunk, size)
-        seconds = time.perf_counter() - began
-        beside = path.with_suffix(".tmp.npz")
-        np.savez(beside, **result, seconds=seconds)
-        beside.replace(path)
-        print(
-            f"{name}: chunk {chunk} of {size} fits in {seconds:.0f} s, {result['steps']:.0f} steps a draw", flush=True
-        )
-
-
-def collected(name: str) -> dict[str, np.ndarray] | None:
-    """All chunks made so far, one after the other; of several chunk sizes, which share seeds, that with most fits."""
-    by_size: dict[str, list[Path]] = {}
-    for path in sorted(folder_of(name).glob("*-[0-9][0-9][0-9].npz")):
-        by_size.setdefault(path.name.split("-")[0], []).append(path)
-    if not by_size:
+def run_coverage(pooling: str, economies: int, minutes: float) -> dict[str, Any] | None:
+    """Chunks of the coverage study that are there or that there is time for, in numbers."""
+    same = identity(coverage_model(pooling), COVERAGE_SETTINGS, seed=0, panel=repr(ECONOMY), precision="float32")
+    kept = ChunkStore(FOLDER, f"coverage-{pooling}", same | {"chunk": COVERAGE_CHUNK})
+    parts: list[dict[str, np.ndarray]] = []
+    until, lasted = time.perf_counter() + 60 * minutes, 0.0
+    for index in range(-(-economies // COVERAGE_CHUNK)):
+        part = kept.load(1, index)
+        if part is None:
+            began = time.perf_counter()
+            if began + lasted > until:
+                break
+            part = coverage_chunk(pooling, index, COVERAGE_CHUNK)
+            lasted = time.perf_counter() - began
+            kept.save(1, index, part | {"seconds": np.full(1, lasted)})
+            part["seconds"] = np.full(1, lasted)
+            print(f"coverage, {pooling}: chunk {index}, {lasted:.0f} s", flush=True)
+        parts.append(part)
+    if not parts:
         return None
-    size = max(by_size, key=lambda size: int(size) * len(by_size[size]))
-    parts = [dict(np.load(path)) for path in by_size[size]]
-    return {key: np.concatenate([np.atleast_1d(part[key]) for part in parts]) for key in parts[0]}
-
-
-# ---------------------------------------------------------------------- tests of uniformity and coverage
-
-
-def smallest_tail(counts: np.ndarray, n: int) -> np.ndarray:
-    """Smallest pointwise binomial tail probability of the ECDF of ranks, over its points.
-
-    Parameters
-    ----------
-    counts : (..., rank) how many of the n ranks took each value.
-    """
-    n_values = counts.shape[-1]
-    below = np.cumsum(counts, axis=-1)[..., :-1]
-    share = np.arange(1, n_values) / n_values
-    k = np.arange(n + 1)[:, None]
-    tails = np.minimum(stats.binom.cdf(k, n, share), stats.binom.sf(k - 1, n, share))
-    return tails[below, np.arange(n_values - 1)].min(axis=-1)
-
-
-def uniformity(ranks: np.ndarray, largest: int, seed: int = 0) -> float:
-    """p-value of uniform ranks by a simultaneous ECDF band (Saeilynoja, Buerkner and Vehtari, 2022), simulated."""
-    values = largest + 1
-    expected = np.random.default_rng(seed).multinomial(len(ranks), np.full(values, 1 / values), SIMULATIONS)
-    null = smallest_tail(expected, len(ranks))
-    observed = smallest_tail(np.bincount(ranks, minlength=values), len(ranks))
-    return float((1 + np.sum(null <= observed)) / (1 + SIMULATIONS))
-
-
-def coverage_interval(n: int, level: float = 0.999) -> tuple[float, float]:
-    """Shares inside the band that a true coverage of `PROB` gives with this probability."""
-    low, high = stats.binom.interval(level, n, PROB)
-    return low / n, high / n
-
-
-def family_table(name: str, runs: dict[str, np.ndarray]) -> str:
-    """Ranks and coverage of one family as Markdown."""
-    names = [key.removeprefix("rank:") for key in runs if key.startswith("rank:")]
-    n, largest = len(runs["rhat"]), int(runs["ranks"][0])
-    limit = 1 - (1 - FAMILY_WISE) ** (1 / len(names))
-    low, high = coverage_interval(n)
-    rows, passed = [], True
-    for quantity in names:
-        p, share = uniformity(runs[f"rank:{quantity}"], largest), runs[f"inside:{quantity}"].mean()
-        fine = p >= limit and low <= share <= high
-        passed &= fine
-        rows.append([quantity, f"{p:.3f}", f"{share:.1%}", "yes" if fine else "NO"])
-    family = FAMILIES[name]
-    bad = [int(np.sum(runs["rhat"] > bound)) for bound in (1.01, 1.05, 1.1)]
-    return "\n\n".join(
-        [
-            f"## {name}: {_verdict(passed, n)}",
-            f"`{family.model}`; {n} data sets of {family.n_assets} assets x {family.n_months} months x "
-            f"{family.n_characteristics} characteristics, one return in seven missing; NUTS {family.settings.chains} x "
-            f"({family.settings.warmup} + {family.settings.draws}), ranks among {largest} thinned draws.",
-            table(["quantity", "p of uniform ranks", f"{PROB:.0%} band covers", "passes"], rows),
-            f"Passes: p >= {limit:.4f} (family-wise {FAMILY_WISE:.0%} over {len(names)} quantities) and coverage "
-            f"within {low:.1%} to {high:.1%} (binomial, 99.9%). All fits count, converged or not: R-hat above 1.01 in "
-            f"{bad[0]}, 1.05 in {bad[1]}, 1.1 in {bad[2]}; {int(np.sum(runs['diverging'] > 0))} with a divergence "
-            f"({int(runs['diverging'].sum())} in all). {runs['seconds'].sum() / 60:.1f} minutes, "
-            f"{runs['steps'].mean():.0f} gradients a draw.",
-        ]
-    )
-
-
-def _verdict(passed: bool, n: int) -> str:
-    if n < GOAL_FITS:
-        return f"NO VERDICT YET, {n} of {GOAL_FITS} fits, {'no failure so far' if passed else 'FAILS so far'}"
-    return "passes" if passed else "FAILS"
+    runs = {key: np.concatenate([np.atleast_1d(part[key]) for part in parts]) for key in parts[0]}
+    median, far = prior_interaction()
+    return {
+        "economies": len(runs["inside"]),
+        "inside": runs["inside"].mean(axis=0).tolist(),
+        "sd_bp": float(np.median(runs["sd"]) * 1e4),
+        "error_bp": float(np.sqrt(np.mean(runs["error"] ** 2)) * 1e4),
+        "first": float(runs["first"].mean()),
+        "interaction": float(runs["interaction"].mean()),
+        "inside_interaction": float(runs["inside_interaction"].mean()),
+        "unconverged": int(np.sum(runs["rhat"] > 1.05)),
+        "diverging": int(np.sum(runs["diverging"] > 0)),
+        "minutes": float(runs["seconds"].sum() / 60),
+        "prior": [median, far],
+        "provenance": line(provenance()),
+    }
 
 
 @lru_cache
@@ -396,39 +311,120 @@ def prior_interaction() -> tuple[float, float]:
     return float(median), float(far)
 
 
-def coverage_table() -> str | None:
-    """Partial against full pooling as Markdown."""
-    rows, note = [], ""
-    for pooling in POOLINGS:
-        runs = collected(f"coverage-{pooling}")
-        if runs is None:
+# ---------------------------------------------------------------------- the page
+
+
+def verdict(found: dict[str, Any] | None) -> str:
+    """In a word or two."""
+    if found is None or not found["fits"]:
+        return "NOT RUN YET"
+    if found["status"] == "unfinished":
+        return f"{found['fits']} of {found['asked']}" + (" of the rerun" if found["attempt"] > 1 else "")
+    return {"passes": "passes", "fails": "FAILS"}[found["status"]] + (" on rerun" if found["attempt"] > 1 else "")
+
+
+def summary(results: dict[str, Any]) -> str:
+    """One row a family."""
+    rows = []
+    for name in FAMILIES:
+        found = results.get(name)
+        if found is None or not found["rows"]:
+            rows.append([name, "NOT RUN YET", "", "", "", ""])
             continue
-        n = runs["inside"].shape[0]
-        low, high = coverage_interval(n)
-        note = f"{low:.0%} to {high:.0%} for one characteristic at {n} economies"
+        lowest = min(found["rows"], key=lambda row: row[1])
+        coverage = [row[2] for row in found["rows"]]
+        rows.append(
+            [
+                name, verdict(found), str(found["fits"]), f"{lowest[1]:.4f} ({lowest[0]})",
+                f"{min(coverage):.0%} to {max(coverage):.0%}", f"{found['diagnostics']['minutes']:.0f}",
+            ]
+        )  # fmt: skip
+    header = ["family", "verdict", "fits", "smallest p of uniform ranks", f"{PROB:.0%} bands cover", "minutes"]
+    return table(header, rows)
+
+
+def family_section(name: str, found: dict[str, Any]) -> str:
+    """Ranks and coverage of one family as Markdown."""
+    limit = level_of_each(0.01, len(found["rows"]))
+    low, high = coverage_interval(found["fits"], PROB)
+    rows = [
+        [quantity, f"{p:.4f}", f"{share:.1%}", "yes" if p >= limit and low <= share <= high else "NO"]
+        for quantity, p, share in found["rows"]
+    ]
+    told = ", ".join(
+        f"{what} {value:.0f}" for what, value in found["diagnostics"].items() if what not in ("minutes", "divergences")
+    )
+    first = f" The first run did not pass ({', '.join(found['first'])}); this is the second." if found["first"] else ""
+    return "\n\n".join(
+        [
+            f"### {name}: {verdict(found)}",
+            f"`{found['model']}` by `{found['inference']}`; {found['fits']} data sets of {found['design']}; the truth "
+            f"is ranked among {found['n_ranks']} draws.{first}",
+            table(["quantity", "p of uniform ranks", f"{PROB:.0%} band covers", "holds"], rows),
+            f"Limits: p of {limit:.4f}, coverage of {low:.1%} to {high:.1%}. {told}. "
+            f"{found['diagnostics']['minutes']:.1f} minutes. {found['provenance']}",
+        ]
+    )
+
+
+def defect_table(results: dict[str, Any]) -> str:
+    """What the harness says of right and wrong models."""
+    rows = []
+    for name, where in DEFECT_STUDIES.items():
+        found = results.get(f"defect: {name}")
+        defect = DEFECTS.get(name)
+        expected = "rejected" if defect is None or defect.sbc else "not seen"
+        expected = "passes" if name.startswith(RIGHT) else expected
+        if found is None or not found["rows"]:
+            rows.append([name, where, defect.check if defect else "", expected, "NOT RUN YET", ""])
+            continue
+        seen = {"passes": "passes", "fails": "REJECTED", "unfinished": f"{found['fits']} of {found['asked']}"}
+        limit = level_of_each(0.01, len(found["rows"]))
+        caught = [f"{row[0]} ({row[1]:.1g})" for row in sorted(found["rows"], key=lambda row: row[1]) if row[1] < limit]
+        why = defect.note if defect and not defect.sbc else ", ".join(caught[:3])
+        rows.append([name, where, defect.check if defect else "", expected, seen[found["status"]], why])
+    header = [
+        "what is fitted",
+        "pooling",
+        "exactness check that catches it",
+        "expected of SBC",
+        "found",
+        "by ranks of (p)",
+    ]
+    return table(header, rows)
+
+
+def coverage_section(results: dict[str, Any]) -> str:
+    """Partial against full pooling as Markdown."""
+    rows, note, prior = [], "", (0.0, 0.0)
+    for pooling in POOLINGS:
+        found = results.get(f"coverage, {pooling}")
+        if found is None:
+            rows.append([pooling, "NOT RUN YET", *[""] * 8])
+            continue
+        low, high = coverage_interval(found["economies"], PROB)
+        note = f"{low:.0%} to {high:.0%} for one characteristic at {found['economies']} economies"
+        prior = tuple(found["prior"])
         rows.append(
             [
                 pooling,
-                str(n),
-                ", ".join(f"{share:.0%}" for share in runs["inside"].mean(axis=0)),
-                f"{runs['inside'].mean():.1%}",
-                f"{np.median(runs['sd']) * 1e4:.0f} bp / {np.sqrt(np.mean(runs['error'] ** 2)) * 1e4:.0f} bp",
-                f"{runs['first'].mean():.0%}",
-                f"{runs['interaction'].mean():.3f}",
-                f"{runs['inside_interaction'].mean():.0%}",
-                f"{int(np.sum(runs['rhat'] > 1.05))} / {int(np.sum(runs['diverging'] > 0))}",
-                f"{runs['seconds'].sum() / 60:.1f} min",
+                str(found["economies"]),
+                ", ".join(f"{share:.0%}" for share in found["inside"]),
+                f"{np.mean(found['inside']):.1%}",
+                f"{found['sd_bp']:.0f} bp / {found['error_bp']:.0f} bp",
+                f"{found['first']:.0%}",
+                f"{found['interaction']:.3f}",
+                f"{found['inside_interaction']:.0%}",
+                f"{found['unconverged']} / {found['diverging']}",
+                f"{found['minutes']:.1f} min; {found['provenance']}",
             ]
         )
-    if not rows:
-        return None
     header = [
         "pooling", "economies", f"{PROB:.0%} bands of the three sensitivities cover", "together",
         "median sd / RMS error", "planted pair ranks first", f"its mean (truth {INTERACTION})", "its band covers",
-        "R-hat > 1.05 / divergences", "time",
+        "R-hat > 1.05 / divergences", "time; versions",
     ]  # fmt: skip
     e = ECONOMY
-    median, far = prior_interaction()
     return "\n\n".join(
         [
             "## Month-varying slopes and a planted interaction",
@@ -440,46 +436,79 @@ def coverage_table() -> str | None:
             table(header, rows),
             f"Binomial 99.9% interval of a true 90%: {note}. Ranks are by root mean square among 3 pairs.",
             f"Read the sizes of interactions with care. Under the prior the absolute average interaction has median "
-            f"{median:.4f} and 99% quantile {far:.4f} a month, so the planted {INTERACTION} is a surprise: data as "
-            "short as these find the pair, and its band is drawn towards zero and mostly misses the planted size.",
+            f"{prior[0]:.4f} and 99% quantile {prior[1]:.4f} a month, so the planted {INTERACTION} is a surprise: data "
+            "as short as these find the pair, and its band is drawn towards zero and mostly misses the planted size.",
         ]
     )
 
 
-def page() -> str:
-    """The page, from all chunks so far."""
-    parts = [
-        "# Calibration",
-        f"{line(provenance())} These are of the table; chunks made before are not made again.",
-        "Parameters are drawn from the prior, returns simulated from them, the model fitted by NUTS, and the truth "
-        "ranked among the draws: ranks are uniform when the density, the sampler and the quantities agree "
-        "(Talts et al., 2018). Uniformity is judged by the whole ECDF at once.",
-    ]
-    for name in FAMILIES:
-        runs = collected(name)
-        parts.append(f"## {name}: NOT RUN YET" if runs is None else family_table(name, runs))
-    parts.append(coverage_table() or "## Month-varying slopes and a planted interaction: NOT RUN YET")
-    parts.append("Made by `python -m benchmarks.calibrate`, which goes on from the chunks that are there.\n")
-    return "\n\n".join(parts)
+def page(results: dict[str, Any]) -> str:
+    """The page, from everything found so far."""
+    made = [name for name in FAMILIES if results.get(name, {}).get("rows")]
+    return "\n\n".join(
+        [
+            "# Calibration",
+            "Parameters are drawn from the prior, returns simulated from them, the model fitted, and the truth ranked "
+            "among the draws: ranks are uniform when density, prior, sampler and quantities agree (Talts et al., "
+            "2018). `bayesfactor.calibration.calibrate` does it for any model, yours included (see the page on writing "
+            "one).",
+            "Ranks are judged by their whole ECDF at once (Saeilynoja, Buerkner and Vehtari, 2022), family-wise at 1% "
+            "over the quantities of a family; 90% bands must cover within the binomial 99.9% interval. A family that "
+            "does not pass is run once more on fresh seeds, and fails when that does not pass either. All fits count, "
+            "converged or not. `SVI()` is the default guide with its trajectories, many data sets side by side, so "
+            "that one rule stops the steps of all. The scale of the returns, which a fit measures on its training "
+            "returns, is given here: a prior must not look at the data.",
+            f"`make calibrate` goes through the families for at most {MINUTES:.0f} minutes each on two cores and goes "
+            "on from the chunks that are there. Every row says with which versions it was made.",
+            "## Families",
+            summary(results),
+            "## Planted defects",
+            "One edit each (`tests/calibration/defects.py`). The exactness checks run in seconds, with the tests, and "
+            f"catch every one of {len(DEFECTS)}; SBC here of {DEFECT_FITS} fits of the linear model. SBC compares the "
+            "package with itself: a prior that simulation and fit share, and constants, it cannot see.",
+            defect_table(results),
+            *(["## Families in full"] if made else []),
+            *(family_section(name, results[name]) for name in made),
+            coverage_section(results),
+            "Made by `python -m benchmarks.calibrate`.\n",
+        ]
+    )
 
 
 def main() -> None:
     """Run what is asked for and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", nargs="*", choices=[*FAMILIES, "coverage"], default=[*FAMILIES, "coverage"])
+    parser.add_argument("studies", nargs="*", help="names of families, `defects`, `defect: NAME`, `coverage`, `page`")
+    parser.add_argument("--list", action="store_true", help="names of all studies")
     parser.add_argument("--fits", type=int, default=GOAL_FITS, help="data sets of a family")
-    parser.add_argument("--replications", type=int, default=100, help="economies of the coverage study")
-    parser.add_argument("--chunk", type=int, default=25, help="data sets fitted at once")
+    parser.add_argument("--economies", type=int, default=100, help="of the coverage study")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="at most, of each study")
+    parser.add_argument("--chunk", type=int, default=25, help="data sets of a family fitted at once")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    for name in given.family:
-        if name == "coverage":
-            for pooling in POOLINGS:
-                make = partial(coverage_chunk, pooling)
-                chunks(f"coverage-{pooling}", make, given.replications, given.chunk)
+    defects = [f"defect: {name}" for name in DEFECT_STUDIES]
+    every = [*defects, *FAMILIES, *(f"coverage, {pooling}" for pooling in POOLINGS)]
+    if given.list:
+        print("\n".join(every))
+        return
+    groups = {"defects": defects, "coverage": [name for name in every if name.startswith("coverage")], "page": []}
+    wanted = [one for name in given.studies or every for one in groups.get(name, [name])]
+    if unknown := [name for name in wanted if name not in every]:
+        parser.error(f"no study {unknown[0]!r}: --list names them")
+    results = load(given.results)
+    for name in wanted:
+        if name.startswith("defect: "):
+            found: Any = run_defect(name.removeprefix("defect: "), given.minutes)
+        elif name.startswith("coverage, "):
+            found = run_coverage(name.removeprefix("coverage, "), given.economies, given.minutes)
         else:
-            chunks(name, partial(calibration_chunk, FAMILIES[name]), given.fits, given.chunk)
-        given.page.write_text(page())
+            found = run_family(name, given.fits, given.minutes, given.chunk)
+        if found is not None:
+            results = load(given.results) | {name: found}
+            store(given.results, results)
+            given.page.write_text(page(results))
+    given.page.write_text(page(load(given.results)))
 
 
 if __name__ == "__main__":

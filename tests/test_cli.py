@@ -392,6 +392,60 @@ def test_numbers_of_a_summary_are_whole_on_a_narrow_terminal(folder: Path) -> No
     np.testing.assert_allclose([float(row[1]), float(row[2]), float(row[-1])], [mean, sd, rhat], rtol=0.005)
 
 
+# ------------------------------------------------------------------------------------------------ calibration
+
+STUDY = ["calibrate", "linear", "--pooling", "full", "--noise", "normal", "--inference", "exact", "--draws", "60"]
+STUDY += ["--months", "4", "--assets", "8", "--chunk", "10"]
+
+
+def test_calibrate_judges_keeps_its_chunks_and_draws(tmp_path: Path) -> None:
+    words = [*STUDY, "--fits", "30", "--store", tmp_path / "sbc", "--plot", tmp_path / "ranks.png"]
+    shown = call(*words).output
+    assert "CALIBRATED: 30 of 30 fits" in shown
+    assert "8 assets x 4 months x 3 characteristics" in shown
+    assert "slope mean 4" in shown
+    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
+    again = call(*words).output
+    assert again.count("kept from before") == 3
+    assert "NO VERDICT YET: 30 of 40 fits" in call(*words, "--fits", "40", "--minutes", "0").output
+
+
+def test_calibrate_exits_with_1_when_bands_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bayesfactor.components import conjugate
+
+    right = conjugate.draw_posterior
+
+    def narrow(*given: object) -> tuple[np.ndarray, np.ndarray]:
+        weights, scale = right(*given)
+        return weights.mean(axis=0) + 0.3 * (weights - weights.mean(axis=0)), scale
+
+    monkeypatch.setattr(conjugate, "draw_posterior", narrow)
+    shown = call(*STUDY, "--fits", "60", code=1).output
+    assert "NOT CALIBRATED: 60 of 60 fits, second run on fresh seeds" in shown
+    assert "90% bands of slope mean" in shown
+
+
+def test_calibrate_keeps_finished_chunks_on_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bayesfactor.calibration import study
+
+    run = study._Study.run
+
+    def interrupted(self: object, attempt: int, first: int, size: int) -> object:
+        if first:
+            raise KeyboardInterrupt
+        return run(self, attempt, first, size)
+
+    monkeypatch.setattr(study._Study, "run", interrupted)
+    stopped = call(*STUDY, "--fits", "20", "--store", tmp_path, code=130)
+    assert "10 of 20 fits are done, they are kept in" in " ".join(stopped.stderr.split())
+
+
+def test_calibrate_refuses_options_of_another_inference() -> None:
+    said = call(*STUDY, "--warmup", "50", code=2).stderr
+    assert "--inference exact has no --warmup" in said
+    assert "Exact() needs a conjugate model" in call(*STUDY, "--pooling", "partial", "--fits", "2", code=2).stderr
+
+
 def test_walks_are_made_taken_up_again_and_compared(folder: Path, tmp_path: Path) -> None:
     data = folder / "data.parquet"
     layout = ["--train", "10", "--test", "4", "--windows", "rolling"]

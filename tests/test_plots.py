@@ -201,6 +201,35 @@ def test_month_scores_of_shuffled_months_are_matched_by_label() -> None:
     np.testing.assert_allclose([bar.get_height() for bar in figure.axes[0].patches], difference, rtol=1e-12)
 
 
+def ecdf_result(*, strays: bool) -> xr.Dataset:
+    """ECDFs of ranks among 20 draws of three quantities; one of them may leave the band."""
+    uniform = np.arange(1, 21) / 21
+    lines = np.stack([uniform, uniform + 0.02, uniform + (0.2 if strays else 0.01)])
+    return xr.Dataset(
+        {
+            "ecdf": (("quantity", "rank"), lines),
+            "uniform": ("rank", uniform),
+            "lower": ("rank", uniform - 0.1),
+            "upper": ("rank", uniform + 0.1),
+        },
+        {"quantity": ["noise level", "log likelihood", "slope mean 1"], "rank": np.arange(20)},
+        {"model": "M()", "inference": "NUTS()", "n_fits": 300, "family_wise": 0.01, "status": "fails"},
+    )
+
+
+def test_rank_ecdf_names_what_leaves_the_band() -> None:
+    figure = plots.plot_rank_ecdf(ecdf_result(strays=True))
+    (axes,) = figure.axes
+    named = [line for line in axes.lines if line.get_label() == "slope mean 1"]
+    np.testing.assert_allclose(named[0].get_ydata(), 0.2)
+    texts = " ".join(text.get_text().replace("\n", " ") for text in axes.texts)
+    assert "1 of 3 quantities leave the band" in texts
+    assert "300 fits" in texts
+    assert "Calibration: fails" in axes.get_title(loc="left")
+    inside = plots.plot_rank_ecdf(ecdf_result(strays=False))
+    assert not [line for line in inside.axes[0].lines if line.get_label() == "slope mean 1"]
+
+
 def calibration(seed: int, status: str = "ok", levels: tuple[float, ...] = (0.5, 0.9)) -> xr.Dataset:
     rng = np.random.default_rng(seed)
     coverage, share = np.array(levels) - 0.05 * rng.random(len(levels)), rng.dirichlet(np.full(4, 20.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from bayesfactor.cli.base import Commands
+from bayesfactor.cli.calibration import calibrate
 from bayesfactor.cli.comparisons import compare, report
 from bayesfactor.cli.fits import fit, forecast, interactions, sensitivities, summary
 from bayesfactor.cli.machine import demo, doctor
@@ -23,6 +24,19 @@ app = typer.Typer(
     epilog="DATA is a Parquet or CSV file with the options that say how to read it, or the word us_equities.",
 )
 
-COMMANDS = (demo, check, fit, summary, sensitivities, interactions, forecast, walk_forward, compare, report, doctor)
+COMMANDS = (
+    demo,
+    check,
+    fit,
+    summary,
+    sensitivities,
+    interactions,
+    forecast,
+    walk_forward,
+    compare,
+    report,
+    calibrate,
+    doctor,
+)
 for command in COMMANDS:
     app.command()(command)

@@ -77,13 +77,13 @@ def prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: 
     if is_by_month(model):
         model.check_each_month(arrays, window.times)
     data = model.data(arrays)
-    double = _double(inference, reduced=not _holds_stocks(data, arrays))
+    double = double_precision(inference, reduced=not holds_stocks(data, arrays))
     return Given(window, cast(data, double), model.data(_first_month(arrays)), double, None)
 
 
 def _streamed(months: StoredMonths, window: Window, inference: Inference, seed: int) -> Given:
     """From a store: sums over stocks of all months where the model needs no more, otherwise a few months a step."""
-    double = _double(inference, reduced=not months.holds_stocks)
+    double = double_precision(inference, reduced=not months.holds_stocks)
     if not months.holds_stocks:
         return Given(window, cast(months.reduced(), double), months.first_month, double, None)
     if not isinstance(inference, SVI):
@@ -126,7 +126,7 @@ def aligned(model: Any, givens: Sequence[Given], names: Sequence[str]) -> list[A
                 "Cut windows of one length, such as Windows.rolling makes, or fit them one by one."
             )
     n_slots = max(arrays.returns.shape[1] for arrays in blocks)
-    if _holds_stocks(givens[0].data, blocks[0]):
+    if holds_stocks(givens[0].data, blocks[0]):
         data = [
             cast(model.data(_widened(arrays, n_slots)), given.double)
             for given, arrays in zip(givens, blocks, strict=True)
@@ -201,13 +201,14 @@ def _check_content(window: Window) -> None:
         warnings.warn(text, DataWarning, stacklevel=3)
 
 
-def _double(inference: Inference, *, reduced: bool) -> bool:
+def double_precision(inference: Inference, *, reduced: bool) -> bool:
+    """Whether a run is in float64; by default where sufficient statistics make it free."""
     if isinstance(inference, Exact):
         return True
     return reduced if inference.precision == "auto" else inference.precision == "float64"
 
 
-def _holds_stocks(data: Any, arrays: PanelArrays) -> bool:
+def holds_stocks(data: Any, arrays: PanelArrays) -> bool:
     """Whether a program computes on every stock, not on sums over them."""
     if isinstance(data, TrainingData):
         return isinstance(data.months, MonthRows)

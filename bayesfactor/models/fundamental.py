@@ -339,6 +339,17 @@ class FundamentalFactorModel:
             noise=self._noise_density(params),
         )
 
+    def training_law(self, params: Params, z: Array, position: Any) -> MonthLaw:
+        """Law of the training month at `position`: with the noise level and the shocks that the draw has for it."""
+        law = self.month_law(params, z)
+        if self.pooling != "partial":
+            return law
+        law = law._replace(scale=params["noise_scale"][position], log_scale_sd=0.0)
+        if "shock" not in params:  # integrated out
+            return law
+        mean = law.mean + law.loadings @ (law.root @ params["shock"][position])
+        return law._replace(mean=mean, loadings=law.loadings[:, :0], root=law.root[:0, :0])
+
     def _noise_density(self, params: Params) -> Noise:
         """Density of a stock's noise at scale 1."""
         if self.noise == "student_t":

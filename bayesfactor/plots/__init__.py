@@ -7,6 +7,7 @@ from bayesfactor.plots.bands import (
     plot_sensitivities,
     plot_sensitivities_over_time,
 )
+from bayesfactor.plots.calibration import plot_rank_ecdf
 from bayesfactor.plots.reliability import plot_reliability
 from bayesfactor.plots.scores import plot_month_scores
 
@@ -14,6 +15,7 @@ __all__ = [
     "plot_forecast",
     "plot_interactions",
     "plot_month_scores",
+    "plot_rank_ecdf",
     "plot_ranks",
     "plot_reliability",
     "plot_sensitivities",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from bayesfactor.calibration import CalibrationResult
     from bayesfactor.evaluation.forecasts import Forecasts
     from bayesfactor.inference import Fit
     from bayesfactor.panel.examination import Examination
@@ -34,6 +35,28 @@ def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
     for what, found in facts:
         table.add_row(Text(what), Text(found))
     console.print(table)
+
+
+def print_study(console: Console, result: CalibrationResult) -> None:
+    """Ranks and coverage of every quantity, and the verdict."""
+    data = result.attempts[-1]
+    n = data.sizes["fit"]
+    if n:
+        prob = f"{data.attrs['prob']:.0%} band covers"
+        table = _table(f"Ranks of the truth in {n} fits", ["quantity", "p of uniform ranks", prob, "holds"])
+        for name, row in result.table().iterrows():
+            style = "" if row["passes"] else "bold red"
+            holds = "yes" if row["passes"] else "NO"
+            table.add_row(Text(str(name)), f"{row['p_value']:.4f}", f"{row['coverage']:.1%}", holds, style=style)
+        console.print(table)
+        told = ", ".join(f"{name} {value:.0f}" for name, value in result.diagnostics().items() if name != "minutes")
+        console.print(Text(f"All fits count. {told}."))
+    for reason in result.reasons:
+        console.print(Text(f"  {reason}", style="red"))
+    run = ", second run on fresh seeds" if len(result.attempts) > 1 else ""
+    style = {"passes": "bold green", "fails": "bold red", "unfinished": "bold yellow"}[result.status]
+    verdict = {"passes": "CALIBRATED", "fails": "NOT CALIBRATED", "unfinished": "NO VERDICT YET"}[result.status]
+    console.print(Text(f"{verdict}: {n} of {result.fits} fits{run}", style=style))
 
 
 def print_frame(console: Console, frame: pd.DataFrame, title: str) -> None:
