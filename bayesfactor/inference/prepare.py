@@ -157,7 +157,7 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     if given_up or (isinstance(inference, SVI) and inference.batch is not None):
         return False
     arrays = _first_month(panel.arrays())
-    if not _holds_stocks(model.data(arrays), arrays):
+    if not holds_stocks(model.data(arrays), arrays):
         return True
     return int(panel.data["in_universe"].values.sum()) <= ROWS_TOGETHER
 
