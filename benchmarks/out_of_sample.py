@@ -143,9 +143,9 @@ def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
                 table(scores, score_rows(own)),
                 "## Errors and coverage",
                 table(errors, error_rows(found)),
-                "Coverage is the share of returns inside the central band, months with equal weight; in brackets its "
-                "95% interval, from the spread of months. Errors of differences are the more cautious of month-clustered and "
-                "HAC (decision 12).",
+                "Coverage is the share of returns inside the central band, months with equal weight; in brackets "
+                "its 95% interval, from the spread of months. Errors of differences are the more cautious of clustered "
+                "and HAC (decision 12).",
             ]
         )
         + "\n"
@@ -169,7 +169,7 @@ def main() -> None:
         folder = store_of(name, windows)
         if folder.exists() and len(bf.load_forecasts(folder).windows) == len(windows.over(data)):
             found[name] = bf.load_forecasts(folder)
-    if len(found) > 1:
+    if {"historical mean", "Fama-MacBeth", "linear"} <= found.keys():
         PAGE.write_text(page(found, windows))
 
 

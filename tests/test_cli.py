@@ -390,3 +390,44 @@ def test_numbers_of_a_summary_are_whole_on_a_narrow_terminal(folder: Path) -> No
     row = next(line for line in lines if line.startswith("noise_level")).split()
     mean, sd, rhat = (table.loc["noise_level", name] for name in ("mean", "sd", "r_hat"))
     np.testing.assert_allclose([float(row[1]), float(row[2]), float(row[-1])], [mean, sd, rhat], rtol=0.005)
+
+
+def test_walks_are_made_taken_up_again_and_compared(folder: Path, tmp_path: Path) -> None:
+    data = folder / "data.parquet"
+    layout = ["--train", "10", "--test", "4", "--windows", "rolling"]
+    csv = tmp_path / "zero.csv"
+    call("walk-forward", "zero", data, *READ, *layout, "--store", tmp_path / "zero", "--csv", csv)
+    shown = call("walk-forward", "ols", data, *READ, *layout, "--store", tmp_path / "ols")
+    assert "Windows.rolling(10, test=4)" in shown.output
+    assert "periods judged" in shown.output
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "ols").glob("*.zip")}
+    call("walk-forward", "ols", data, *READ, *layout, "--store", tmp_path / "ols")
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "ols").glob("*.zip")}
+    few = [*FEW, "--processes", "1", "--first-test", "2001-08"]
+    call("walk-forward", "linear", data, *READ, *layout[:2], *few, "--store", tmp_path / "linear", "--name", "ours")
+    walk = bf.load_forecasts(tmp_path / "linear")
+    assert walk.name == "ours"
+    assert walk.data.attrs["windows"] == "Windows.expanding(10, test=12, first_test='2001-08')"
+    assert len(bf.load_forecasts(tmp_path / "ols").windows) == 4
+    assert {"mean", "realised", "forecaster"} <= set(pd.read_csv(csv).columns)
+    own = call("compare", tmp_path / "zero", tmp_path / "ols")
+    common = call("compare", tmp_path / "zero", tmp_path / "ols", "--common")
+    assert "INCONCLUSIVE" in own.output
+    assert "90% band" in common.output
+    other = call("compare", tmp_path / "zero", tmp_path / "linear", code=2)
+    assert "ComparisonError" in other.output
+
+
+def test_what_a_walk_cannot_be_is_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
+    data, store = folder / "data.parquet", ["--store", tmp_path / "walk"]
+    refused = call("walk-forward", "ols", data, *READ, "--train", "10", "--hidden", "4", *store, code=2)
+    assert "the baseline ols has no --hidden" in refused.output
+    short = call("walk-forward", "ols", data, *READ, "--train", "500", *store, code=2)
+    assert "EmptyWindowError" in short.output
+    assert not (tmp_path / "walk").exists()
+    call("walk-forward", "zero", data, *READ, "--train", "10", *store)
+    other = call("walk-forward", "ols", data, *READ, "--train", "10", *store, code=2)
+    assert "must be the store of the same walk" in other.output
+    mixed = call("compare", tmp_path / "walk", folder / "linear.nc", code=2)
+    assert "not compared with each other" in mixed.output
+    call("compare", folder / "linear.nc", folder / "deep.nc", code=2)

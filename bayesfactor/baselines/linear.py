@@ -215,7 +215,7 @@ def _full_rank(sums: MonthSums) -> Mask:
     scale = np.sqrt(np.diagonal(sums.gram, axis1=1, axis2=2))
     scale = np.where(scale > 0, scale, 1.0)
     values = np.linalg.eigvalsh(sums.gram / (scale[:, :, None] * scale[:, None, :]))
-    return (sums.n_observed >= sums.gram.shape[-1]) & (values[:, 0] > COLLINEAR * values[:, -1])
+    return np.asarray(values[:, 0] > COLLINEAR * values[:, -1])  # not so with fewer stocks than coefficients
 
 
 def _labelled(coefficients: Array, train: Panel, n_months: int, penalty: float = 0.0) -> LinearForecast:

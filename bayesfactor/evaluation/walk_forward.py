@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
 from bayesfactor.evaluation.common_law import CommonLaw, common_law
@@ -509,7 +510,16 @@ def _workers(executor: Any) -> int:
 
 
 def run_task(task: Task) -> list[WindowResult]:
-    """Learn, choose, forecast and judge: a pure function of the task."""
+    """Learn, choose, forecast and judge: a pure function of the task.
+
+    NumPy's matrices are small here. On one thread they take the same bits everywhere, and processes side by side do
+    not fight for cores.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        return _run(task)
+
+
+def _run(task: Task) -> list[WindowResult]:
     began = time.perf_counter()
     windows = [_named(part, _Prepared.of, part, task.transform) for part in task.parts]
     with recorded() as told:

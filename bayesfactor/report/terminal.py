@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,6 +199,18 @@ def print_forecasts(console: Console, forecasts: Forecasts) -> None:
     bad = windows[windows["status"] != "ok"]
     for reason, count in bad["reasons"].value_counts().head(ROWS).items():
         console.print(Text(f"  {count} of {len(windows)} windows: {reason}", style="yellow"))
+
+
+def print_calibration(console: Console, results: Mapping[str, xr.Dataset]) -> None:
+    """What share of returns the central bands of several forecasters hold, and their CRPS."""
+    levels = [float(level) for level in next(iter(results.values()))["level"]]
+    columns = ["forecaster", *(f"{level:.0%} band" for level in levels), "CRPS %", "verdict"]
+    table = _table("Share of returns inside the bands, months weighing the same", columns, narrow=True)
+    for name, result in results.items():
+        shares = [f"{100 * share:.1f}" for share in result["coverage"].values]
+        verdict = result.attrs["verdict"].removeprefix("not calibrated: ")
+        table.add_row(Text(name), *shares, f"{100 * float(result['crps']):.3f}", verdict)
+    console.print(table)
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:

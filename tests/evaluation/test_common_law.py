@@ -247,9 +247,10 @@ def test_no_step_of_em_loses_and_no_direction_gains_at_its_end(case, monkeypatch
                 scale = np.ones(len(size))
                 scale[k] = np.exp(step)
                 others.append(state._replace(covariance=state.covariance * np.outer(scale, scale)))
-                turned = state.slopes.copy()
-                turned[shocked[k]] += step * size[k]
-                others.append(state._replace(slopes=turned))
+            for k in range(len(state.slopes)):
+                moved = np.zeros(len(state.slopes))
+                moved[k] = step * 0.3
+                others.append(state._replace(slopes=state.slopes + moved))
             gains = [objective(sums, shocked, other, prior) - best for other in others]
             assert max(gains) < 0.05
     assert law.objective == calls[1][1][1]
