@@ -102,9 +102,10 @@ def walk_forward(
     LookAheadError
         When windows overlap, or the panel changes with later data.
     EmptyWindowError
-        When the panel is too short, or a window without any return to learn from.
+        When the panel is too short, or a baseline's window has no return to learn from.
     DataError
-        When the panel is not prepared, the inference does not suit the forecaster, or the store is of another walk.
+        When a model's window has fewer than two periods with returns, the panel is not prepared, the inference does
+        not suit the forecaster, or the store is of another walk.
     CorruptResultError
         When a file of the store is damaged.
     KeyboardInterrupt

@@ -129,11 +129,8 @@ class WindowStore:
         )
         try:
             walk = json.loads(manifest.read_bytes()[:-TRAILER])
-            if not {"format", "identity", "attrs", "windows", "unconfirmed"} <= walk.keys():
-                raise ValueError("a part is missing")
-            if not all(re.fullmatch(NAME, name) for name in walk["windows"]):
-                raise ValueError("a window's file has another kind of name")
-        except (ValueError, TypeError, AttributeError) as error:
+            _check_shape(walk)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptResultError(f"{manifest} does not describe a walk: {error}.") from error
         if walk["format"] > FORMAT:
             raise CorruptResultError(f"{manifest} was written by a newer bayesfactor: upgrade to read it.")
@@ -195,6 +192,18 @@ class WindowStore:
     def missing(self) -> list[str]:
         """Files that are not there yet."""
         return [name for name in self.walk["windows"] if not (self.path / name).exists()]
+
+
+def _check_shape(walk: Any) -> None:
+    """Refuse what `prepare` has not written: names of files elsewhere, parts that are missing or of another type."""
+    kinds = {"format": int, "identity": dict, "attrs": dict, "windows": list, "unconfirmed": list}
+    wrong = [name for name, kind in kinds.items() if not isinstance(walk[name], kind)]
+    if wrong or not isinstance(walk["attrs"]["panel_fingerprint"], str):
+        raise ValueError(f"a part is of another type: {wrong or 'attrs'}")
+    if not all(re.fullmatch(NAME, name) for name in walk["windows"]) or not set(walk["unconfirmed"]) <= {
+        *walk["windows"]
+    }:
+        raise ValueError("a window's file has another kind of name")
 
 
 def numbered(forecasts: Forecasts, number: int) -> Forecasts:
