@@ -43,10 +43,9 @@ def test_a_conjugate_posterior_passes_and_one_with_sd_15_percent_off_does_not() 
     low, high = result.table().loc["mean", ["coverage_lower", "coverage_upper"]]
     assert low == pytest.approx(stats.binom.ppf(0.0005, 2_000, 0.9) / 2_000)
     assert high == pytest.approx(stats.binom.ppf(0.9995, 2_000, 0.9) / 2_000)
-    for factor in (1.15, 1 / 1.15):
-        found = toy_study(2_000, Conjugate(factor=factor), chunk=1_000, rerun=False)
-        assert found.status == "fails"
-        assert any("ranks of mean are not uniform" in reason for reason in found.reasons)
+    found = toy_study(2_000, Conjugate(factor=1.15), chunk=1_000, rerun=False)
+    assert found.status == "fails"
+    assert any("ranks of mean are not uniform" in reason for reason in found.reasons)
 
 
 def test_a_wrong_posterior_fails_on_fresh_seeds_too() -> None:
@@ -82,7 +81,7 @@ def attempt(ranks: np.ndarray, inside: float = 0.9, **changes: Any) -> xr.Datase
     """Ranks (fit,) of one quantity as a study leaves them."""
     n = len(ranks)
     covered = np.arange(n) < round(inside * n)
-    over_fit = dict.fromkeys(("rhat", "ess", "khat", "seconds"), np.ones(n)) | {
+    over_fit = dict.fromkeys(("rhat", "ess", "khat", "seconds", "cpu_seconds"), np.ones(n)) | {
         name: np.zeros(n, int) for name in ("n_diverging", "n_nonfinite")
     }
     return xr.Dataset(
