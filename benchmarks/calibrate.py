@@ -469,8 +469,8 @@ def page(results: dict[str, Any]) -> str:
             "## Families",
             summary(results),
             "Earlier runs, before the harness was part of the package (2026-11-21, commit 96a28d4): the linear model "
-            "(12 assets x 30 months) and a network of three units (12 x 20), partial pooling, normal noise, NUTS, passed "
-            "with 300 fits each.",
+            "(12 assets x 30 months) and a network of three units (12 x 20), partial pooling, normal noise, NUTS, "
+            "passed with 300 fits each.",
             "## Planted defects",
             "One edit each (`tests/calibration/defects.py`). The exactness checks run in seconds, with the tests, and "
             f"catch every one of {len(DEFECTS)}; SBC here of {DEFECT_FITS} fits of the linear model. SBC compares the "
