@@ -260,14 +260,15 @@ def test_without_a_law_of_training_months_the_noise_level_is_integrated_out() ->
     arrays = ragged()
     with jax.enable_x64(True):
         params = {name: jnp.asarray(value) for name, value in parameters(LINEAR).items()}
-        found = simulation.log_likelihood(NewMonths(), params, arrays)
+        found = float(simulation.log_likelihood(NewMonths(), params, arrays))
         spread = np.random.default_rng(0).standard_normal((4_000, len(arrays.returns)))
         levels = params["noise_level"] * np.exp(params["noise_variation"] * spread)
-        by_month = jax.jit(jax.vmap(lambda scale: _by_month(params | {"noise_scale": scale}, arrays)))(levels)
-    density = np.exp(np.asarray(by_month - by_month.max(axis=0)))
+        mapped = jax.jit(jax.vmap(lambda scale: _by_month(params | {"noise_scale": scale}, arrays)))
+        by_month = np.asarray(mapped(levels))
+    density = np.exp(by_month - by_month.max(axis=0))
     expected = np.sum(np.log(density.mean(axis=0)) + by_month.max(axis=0))
     error = np.sqrt(np.sum((density.std(axis=0) / density.mean(axis=0)) ** 2 / len(spread)))
-    assert abs(float(found - expected)) < 4.5 * error
+    assert abs(found - expected) < 4.5 * error
 
 
 class NewMonths:
