@@ -23,7 +23,8 @@ class CalibrationResult:
     attempts : one Dataset, or a second on fresh seeds where the first did not pass. Over `fit` and `quantity`: `rank`
         of the truth among the draws, from 0 to `n_ranks`; `inside`, whether the band holds it. Over `fit`: `rhat`, the
         largest over the quantities; `ess`, the smallest bulk one; `n_diverging` draws; `khat`, the largest of the
-        guide (NaN without one); `n_nonfinite` quantities; `seconds`, its share of the chunk's time.
+        guide (NaN without one); `n_nonfinite` quantities; `seconds` and `cpu_seconds`, its share of the chunk's time
+        and work, compilation included.
     fits : data sets asked for.
     family_wise : level of all tests of uniformity together.
     """
@@ -141,6 +142,7 @@ class CalibrationResult:
             "fits with a divergence": int((data["n_diverging"] > 0).sum()),
             "divergences": int(data["n_diverging"].sum()),
             "minutes": float(data["seconds"].sum()) / 60,
+            "CPU minutes": float(data["cpu_seconds"].sum()) / 60,
         }
         if np.isfinite(data["khat"]).any():
             found["fits with k-hat of 0.7 or more"] = int((data["khat"] >= 0.7).sum())

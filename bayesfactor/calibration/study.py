@@ -124,7 +124,7 @@ def _attempt(study: _Study, attempt: int, kept: ChunkStore | None, until: float,
         if found is None:
             if time.perf_counter() + lasted > until:
                 break
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             try:
                 found = study.run(attempt, index * study.chunk, size)
             except KeyboardInterrupt:
@@ -132,6 +132,7 @@ def _attempt(study: _Study, attempt: int, kept: ChunkStore | None, until: float,
                 raise KeyboardInterrupt(f"stopped: {done} of {study.fits} fits are done, {where}") from None
             seconds = lasted = time.perf_counter() - began
             found["seconds"] = np.full(size, seconds / size)
+            found["cpu_seconds"] = np.full(size, (time.process_time() - worked) / size)
             if kept is not None:
                 kept.save(attempt, index, found)
         parts.append(found)
@@ -144,7 +145,7 @@ def _joined(study: _Study, parts: list[Chunk], attempt: int) -> xr.Dataset:
     names = list(parts[0]["quantity"]) if parts else []
     over_fit = {
         name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
-        for name in ("rhat", "ess", "n_diverging", "khat", "n_nonfinite", "seconds")
+        for name in ("rhat", "ess", "n_diverging", "khat", "n_nonfinite", "seconds", "cpu_seconds")
     }
     table = {
         name: np.concatenate([part[name] for part in parts]) if parts else np.empty((0, 0), kind)

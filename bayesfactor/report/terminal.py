@@ -49,7 +49,7 @@ def print_study(console: Console, result: CalibrationResult) -> None:
             holds = "yes" if row["passes"] else "NO"
             table.add_row(Text(str(name)), f"{row['p_value']:.4f}", f"{row['coverage']:.1%}", holds, style=style)
         console.print(table)
-        told = ", ".join(f"{name} {value:.0f}" for name, value in result.diagnostics().items() if name != "minutes")
+        told = ", ".join(f"{name} {value:.0f}" for name, value in result.diagnostics().items() if "minutes" not in name)
         console.print(Text(f"All fits count. {told}."))
     for reason in result.reasons:
         console.print(Text(f"  {reason}", style="red"))

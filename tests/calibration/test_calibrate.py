@@ -43,10 +43,9 @@ def test_a_conjugate_posterior_passes_and_one_with_sd_15_percent_off_does_not() 
     low, high = result.table().loc["mean", ["coverage_lower", "coverage_upper"]]
     assert low == pytest.approx(stats.binom.ppf(0.0005, 2_000, 0.9) / 2_000)
     assert high == pytest.approx(stats.binom.ppf(0.9995, 2_000, 0.9) / 2_000)
-    for factor in (1.15, 1 / 1.15):
-        found = toy_study(2_000, Conjugate(factor=factor), chunk=1_000, rerun=False)
-        assert found.status == "fails"
-        assert any("ranks of mean are not uniform" in reason for reason in found.reasons)
+    found = toy_study(2_000, Conjugate(factor=1.15), chunk=1_000, rerun=False)
+    assert found.status == "fails"
+    assert any("ranks of mean are not uniform" in reason for reason in found.reasons)
 
 
 def test_a_wrong_posterior_fails_on_fresh_seeds_too() -> None:
@@ -82,7 +81,7 @@ def attempt(ranks: np.ndarray, inside: float = 0.9, **changes: Any) -> xr.Datase
     """Ranks (fit,) of one quantity as a study leaves them."""
     n = len(ranks)
     covered = np.arange(n) < round(inside * n)
-    over_fit = dict.fromkeys(("rhat", "ess", "khat", "seconds"), np.ones(n)) | {
+    over_fit = dict.fromkeys(("rhat", "ess", "khat", "seconds", "cpu_seconds"), np.ones(n)) | {
         name: np.zeros(n, int) for name in ("n_diverging", "n_nonfinite")
     }
     return xr.Dataset(
@@ -261,14 +260,15 @@ def test_without_a_law_of_training_months_the_noise_level_is_integrated_out() ->
     arrays = ragged()
     with jax.enable_x64(True):
         params = {name: jnp.asarray(value) for name, value in parameters(LINEAR).items()}
-        found = simulation.log_likelihood(NewMonths(), params, arrays)
+        found = float(simulation.log_likelihood(NewMonths(), params, arrays))
         spread = np.random.default_rng(0).standard_normal((4_000, len(arrays.returns)))
         levels = params["noise_level"] * np.exp(params["noise_variation"] * spread)
-        by_month = jax.jit(jax.vmap(lambda scale: _by_month(params | {"noise_scale": scale}, arrays)))(levels)
-    density = np.exp(np.asarray(by_month - by_month.max(axis=0)))
+        mapped = jax.jit(jax.vmap(lambda scale: _by_month(params | {"noise_scale": scale}, arrays)))
+        by_month = np.asarray(mapped(levels))
+    density = np.exp(by_month - by_month.max(axis=0))
     expected = np.sum(np.log(density.mean(axis=0)) + by_month.max(axis=0))
     error = np.sqrt(np.sum((density.std(axis=0) / density.mean(axis=0)) ** 2 / len(spread)))
-    assert abs(float(found - expected)) < 4.5 * error
+    assert abs(found - expected) < 4.5 * error
 
 
 class NewMonths:
