@@ -162,7 +162,9 @@ class Forecasts:
 def load_forecasts(path: str | Path) -> Forecasts:
     """Read forecasts: a file that `Forecasts.save` wrote, or the folder given to ``walk_forward(store=...)``.
 
-    A folder of a walk that was interrupted gives the windows that are there.
+    Returns
+    -------
+    `Forecasts`. A folder of a walk that was interrupted gives the windows that are there.
 
     Raises
     ------

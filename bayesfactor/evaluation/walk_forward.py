@@ -4,45 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
-from threadpoolctl import threadpool_limits
 
-from bayesfactor.errors import AlignmentError, BayesFactorError, ConvergenceWarning, DataError, DataWarning
-from bayesfactor.evaluation.common_law import CommonLaw, common_law
-from bayesfactor.evaluation.forecasts import DATES, Forecasts, joined, table_of_windows
-from bayesfactor.evaluation.recorded import recorded
-from bayesfactor.evaluation.scores import UNITS, month_scores, scored_assets
-from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of, numbered
-from bayesfactor.evaluation.windows import Window, Windows, inside, laid
-from bayesfactor.inference import Fit, fit, fit_many
+from bayesfactor.errors import BayesFactorError, ConvergenceWarning, DataError, DataWarning
+from bayesfactor.evaluation.executing import run_here, run_on
+from bayesfactor.evaluation.forecasts import Forecasts, joined
+from bayesfactor.evaluation.scores import UNITS
+from bayesfactor.evaluation.window_panels import Transform
+from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
+from bayesfactor.evaluation.window_tasks import Plan
+from bayesfactor.evaluation.windows import Window, Windows, laid
 from bayesfactor.inference.checkpoint import described
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer, as_seed
-from bayesfactor.inference.start import Start
 from bayesfactor.panel import Panel
-from bayesfactor.panel.store import PanelStore, open_panel
-from bayesfactor.quantities.predictive import predictive_of_laws, predictive_returns
+from bayesfactor.panel.store import PanelStore
 
-Tasks = Iterator[tuple["Task", list[str]]]
-Done = Callable[[int, WindowResult, str | None], None]
-Transform = Callable[[Panel], Callable[[Panel], Panel]]
 Report = Callable[[int, int], None]
 
-HAPPENED = ("returns", "benchmark_returns", "portfolio_returns")  # in a period, unknown before it
 AUDITED = 3  # training windows whose panel is made again from truncated data
-IN_FLIGHT = 2  # windows sent to an executor for each of its workers, so that none waits
 PACKAGES = ("bayesfactor", "jax", "jaxlib", "numpyro", "numpy")
 
 
@@ -134,7 +123,7 @@ def walk_forward(
         kept = WindowStore.prepare(store, identity, attrs, [file_of(window) for window in laid_out])
     bar, report = _progress(progress, called)
     results: dict[int, WindowResult] = {}
-    plan = _Plan(candidates, inference, seed, transform, panel, laid_out, together, results if warm_start else None)
+    plan = Plan(candidates, inference, seed, transform, panel, laid_out, together, results if warm_start else None)
 
     def done(number: int, result: WindowResult, data: str | None) -> None:
         """Keep a result; `data` is None where it was kept before."""
@@ -146,7 +135,7 @@ def walk_forward(
 
     with bar:
         try:
-            run = _run_here if executor is None else _run_on(executor)
+            run = run_here if executor is None else run_on(executor)
             run(plan.todo(kept, done), done)
         except (KeyboardInterrupt, BrokenExecutor) as stopped:
             told = _told(len(results), len(laid_out), store)
@@ -244,6 +233,9 @@ def _audit(panel: Panel, windows: Sequence[Window]) -> None:
         )
 
 
+# --- what a walk is -----------------------------------------------------------------------------------
+
+
 def _attrs(
     name: str, candidates: Mapping[str, Any], panel: Any, inference: Any, windows: Any, seed: int
 ) -> dict[str, Any]:
@@ -319,459 +311,7 @@ def _text(constant: Any) -> str:
     return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
-# --- tasks ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A span of a store, read where it is needed."""
-
-    path: Path
-    part: tuple[pd.Timestamp, pd.Timestamp]
-
-    def load(self) -> Panel:
-        return _without_absent(open_panel(self.path).load(slice(*self.part)))
-
-
-@dataclass(frozen=True)
-class Part:
-    """One window and its data.
-
-    Attributes
-    ----------
-    number : of the window.
-    learn, test : panels; from a store, where to read them.
-    start : where its fit begins, as a dataset; None for a cold start.
-    """
-
-    number: int
-    window: Window
-    learn: Panel | _Stored
-    test: Panel | _Stored
-    start: xr.Dataset | None = None
-
-    @property
-    def data(self) -> str:
-        """SHA-256 (hex) of all that the window's result depends on but the walk."""
-        prints = [str(self.window), *(_loaded(one).fingerprint for one in (self.learn, self.test))]
-        if self.start is not None:
-            prints.append(Start.from_dataset(self.start).digest)
-        return hashlib.sha256("".join(prints).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Task:
-    """Some windows with all that they need, so that any process can compute them; more than one run as one program."""
-
-    parts: tuple[Part, ...]
-    candidates: dict[str, Any]
-    inference: Inference | None
-    seed: int
-    transform: Transform | None
-    keep_start: bool
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The tasks of a walk.
-
-    Attributes
-    ----------
-    together : windows a task, where they have one shape.
-    earlier : results so far by window, which warm starts begin from; None for cold ones.
-    """
-
-    candidates: dict[str, Any]
-    inference: Inference | None
-    seed: int
-    transform: Transform | None
-    panel: Panel | PanelStore
-    windows: tuple[Window, ...]
-    together: int
-    earlier: Mapping[int, WindowResult] | None
-
-    def todo(self, store: WindowStore | None, done: Done) -> Tasks:
-        """Tasks that are not in the store, each with the fingerprints of its data; `done` is told of the others."""
-        for numbers in self._groups():
-            parts = tuple(self._part(number) for number in numbers)
-            prints = [part.data if store is not None else "" for part in parts]
-            missing = store is None
-            for part, data in zip(parts, prints, strict=True):
-                found = None if store is None else store.find(file_of(part.window), data)
-                if found is None:
-                    missing = True
-                else:
-                    done(part.number, found._replace(forecasts=numbered(found.forecasts, part.number)), None)
-            if missing:
-                settings = (self.candidates, self.inference, self.seed, self.transform)
-                yield Task(parts, *settings, self.earlier is not None), prints
-
-    def _groups(self) -> Iterator[list[int]]:
-        """Consecutive windows that learn from equally many periods, so many at most."""
-        group: list[int] = []
-        for number in range(len(self.windows)):
-            if group and (len(group) == self.together or self._size(number) != self._size(group[0])):
-                yield group
-                group = []
-            group.append(number)
-        yield group
-
-    def _size(self, number: int) -> int:
-        """Periods with returns that a window learns from."""
-        learned = inside(self.panel.times, self.windows[number].learn)
-        if isinstance(self.panel, PanelStore):
-            return int(learned[self.panel.with_returns].sum())
-        return int((learned & _returns_came(self.panel)).sum())
-
-    def _part(self, number: int) -> Part:
-        window = self.windows[number]
-        start = None
-        if self.earlier is not None and number > 0:
-            start = self.earlier[number - 1].start
-        return Part(number, window, self._span(window.learn), self._span(window.test), start)
-
-    def _span(self, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel | _Stored:
-        if isinstance(self.panel, PanelStore):
-            return _Stored(self.panel.path, part)
-        panel = self.panel
-        data = panel.data.isel(time=inside(panel.times, part))
-        return _without_absent(
-            Panel(data, panel.frequency, panel.preparation, panel.missing, panel.history, panel.warnings)
-        )
-
-
-def _without_absent(panel: Panel) -> Panel:
-    """Without assets that are never in the universe: what a window gives must not depend on later listings."""
-    ever = panel.data["in_universe"].any("time").to_numpy()
-    if ever.all():
-        return panel
-    data = panel.data.isel(asset=ever)
-    return Panel(data, panel.frequency, panel.preparation, panel.missing, panel.history, panel.warnings)
-
-
-def _loaded(panel: Panel | _Stored) -> Panel:
-    return panel.load() if isinstance(panel, _Stored) else panel
-
-
-# --- running them -----------------------------------------------------------------------------------
-
-
-def _run_here(tasks: Tasks, done: Done) -> None:
-    for task, prints in tasks:
-        _tell(task, run_task(task), prints, done)
-
-
-def _run_on(executor: Executor) -> Callable[[Tasks, Done], None]:
-    """Send tasks as workers become free: their panels need not all be in memory at once."""
-
-    def run(tasks: Tasks, done: Done) -> None:
-        running: dict[Future[list[WindowResult]], tuple[Task, list[str]]] = {}
-        limit = IN_FLIGHT * _workers(executor)
-        try:
-            for task, prints in tasks:
-                running[executor.submit(run_task, task)] = (task, prints)
-                if len(running) >= limit:
-                    _collect(running, done)
-            while running:
-                _collect(running, done)
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
-
-    return run
-
-
-def _collect(running: dict[Future[list[WindowResult]], tuple[Task, list[str]]], done: Done) -> None:
-    """Wait for one task at least, and keep what is ready; what failed is told when the others are kept."""
-    ready, _ = wait(running, return_when=FIRST_COMPLETED)
-    failed = None
-    for future in ready:
-        task, prints = running.pop(future)
-        error = future.exception()
-        if error is None:
-            _tell(task, future.result(), prints, done)
-        failed = failed or error
-    if failed is not None:
-        raise failed
-
-
-def _tell(task: Task, results: list[WindowResult], prints: list[str], done: Done) -> None:
-    for part, result, data in zip(task.parts, results, prints, strict=True):
-        done(part.number, result, data)
-
-
-def _workers(executor: Any) -> int:
-    """How many tasks an executor runs at once, as far as it tells."""
-    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # a Dask cluster
-    if callable(threads):
-        return max(1, sum(threads().values()))
-    return int(getattr(executor, "_max_workers", None) or 8)
-
-
-def run_task(task: Task) -> list[WindowResult]:
-    """Learn, choose, forecast and judge: a pure function of the task.
-
-    NumPy's matrices are small here. On one thread they take the same bits everywhere, and processes side by side do
-    not fight for cores.
-    """
-    with threadpool_limits(1, user_api="blas"):
-        return _run(task)
-
-
-def _run(task: Task) -> list[WindowResult]:
-    began = time.perf_counter()
-    windows = [_named(part, _Prepared.of, part, task.transform) for part in task.parts]
-    with recorded() as told:
-        if len(windows) > 1:
-            made = _learned_together(task, windows)
-        else:
-            made = [_named(windows[0].part, _learned, task, windows[0])]
-    odd = list(dict.fromkeys(told))
-    seconds = (time.perf_counter() - began) / len(windows)
-    results = []
-    for window, one in zip(windows, made, strict=True):
-        began = time.perf_counter()
-        data = _named(window.part, one.forecast, window.blank, window.test)
-        data = data.assign_coords(window=("time", np.full(data.sizes["time"], window.part.number)))
-        row = _row(window, one, odd, seconds + time.perf_counter() - began)
-        table = table_of_windows(pd.DataFrame([row], index=[window.part.number]))
-        start = one.fitted.start if task.keep_start else None
-        results.append(WindowResult(Forecasts(data, table), None if start is None else start.to_dataset()))
-    return results
-
-
-def _named(part: Part, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function gives; an error of ours with the window in its message, any other with a note of it."""
-    where = f"window {part.number} ({part.window})"
-    try:
-        return function(*arguments)
-    except BayesFactorError as error:
-        raise type(error)(f"{where}: {error}") from error
-    except Exception as error:
-        error.add_note(f"In {where} of a walk.")
-        raise
-
-
-class _Prepared(NamedTuple):
-    """A window's panels after the transform.
-
-    Attributes
-    ----------
-    learn : what the forecaster learns from.
-    blank : the test periods without returns: all that a forecast may use.
-    test : the same with them, to judge.
-    """
-
-    part: Part
-    learn: Panel
-    blank: Panel
-    test: Panel
-
-    @classmethod
-    def of(cls, part: Part, transform: Transform | None) -> _Prepared:
-        return cls(part, *_transformed(transform, _loaded(part.learn), _loaded(part.test)))
-
-
-def _learned(task: Task, window: _Prepared) -> _Forecaster:
-    seed = _seed(task, window.part)
-    chosen = _chosen(task, window, seed)
-    start = None if window.part.start is None else Start.from_dataset(window.part.start)
-    return _Forecaster.learned(chosen, task.candidates[chosen], window.learn, task.inference, seed, start)
-
-
-def _learned_together(task: Task, windows: Sequence[_Prepared]) -> list[_Forecaster]:
-    ((name, model),) = task.candidates.items()
-    assert task.inference is not None
-    seeds = [_seed(task, window.part) for window in windows]
-    fits = fit_many(model, [window.learn for window in windows], task.inference, seeds=seeds)
-    return [
-        _Forecaster(name, one, common_law(window.learn), seed)
-        for one, window, seed in zip(fits, windows, seeds, strict=True)
-    ]
-
-
-def _row(window: _Prepared, made: _Forecaster, odd: Sequence[str], seconds: float) -> dict[str, Any]:
-    """One row of `Forecasts.windows`."""
-    spans = window.part.window
-    validation = (pd.NaT, pd.NaT) if spans.validation is None else spans.validation
-    return {
-        **dict(zip(DATES, (*spans.train, *validation, *spans.test), strict=True)),
-        "n_train": int(_returns_came(window.learn).sum()),
-        "status": made.status,
-        "reasons": "; ".join([*made.reasons, *odd]),
-        "chosen": made.name,
-        "seconds": round(seconds, 3),
-        "start": made.start,
-    }
-
-
-def _seed(task: Task, part: Part) -> int:
-    """A seed that belongs to the window's first test period, whatever other windows there are."""
-    day = int(part.window.test[0].to_datetime64().astype("datetime64[D]").astype(np.int64)) + 2**20
-    return int(np.random.SeedSequence([task.seed, day]).generate_state(1)[0])
-
-
-def _chosen(task: Task, window: _Prepared, seed: int) -> str:
-    """The candidate with the best log score on the validation periods."""
-    if len(task.candidates) == 1:
-        return next(iter(task.candidates))
-    spans = window.part.window
-    assert spans.validation is not None
-    learn = _loaded(window.part.learn)  # as it was: a transform must not have learnt from validation periods here
-    parts = (_slice(learn, spans.train), _slice(learn, spans.validation))
-    train, blank, validation = _transformed(task.transform, *parts)
-    scores = {
-        name: _Forecaster.learned(name, one, train, task.inference, seed).score(blank, validation)
-        for name, one in task.candidates.items()
-    }
-    unknown = [name for name, score in scores.items() if not np.isfinite(score)]
-    if unknown:
-        raise DataError(f"every candidate needs a finite log score on the validation periods: not so {unknown}")
-    return max(scores, key=lambda name: scores[name])
-
-
-@dataclass(frozen=True)
-class _Forecaster:
-    """A model or baseline that has learned, and the month covariance common to all that learned there.
-
-    Attributes
-    ----------
-    name : of the candidate.
-    fitted : `Fit`, or what a baseline's `fit` gave.
-    """
-
-    name: str
-    fitted: Any
-    law: CommonLaw
-    seed: int
-
-    @classmethod
-    def learned(
-        cls,
-        name: str,
-        forecaster: Any,
-        learn: Panel,
-        inference: Inference | None,
-        seed: int,
-        start: Start | None = None,
-    ) -> _Forecaster:
-        if inference is None:
-            fitted = forecaster.fit(learn)
-        else:
-            fitted = fit(forecaster, learn, inference, seed=seed, progress=False, start=start)
-        return cls(name, fitted, common_law(learn), seed)
-
-    @property
-    def start(self) -> str:
-        """Where its fit began."""
-        return str(self.fitted.provenance["start"]) if isinstance(self.fitted, Fit) else "cold"
-
-    @property
-    def status(self) -> str:
-        return self.fitted.status if isinstance(self.fitted, Fit) else "ok"
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        return self.fitted.reasons if isinstance(self.fitted, Fit) else ()
-
-    def score(self, blank: Panel, panel: Panel) -> float:
-        """Log score of a panel's returns, summed over its months; `blank` are the same months without returns."""
-        if isinstance(self.fitted, Fit):
-            return float(month_scores(self.fitted, panel)["score"].sum(skipna=False))
-        return float(self.law.scores(self.fitted.forecast(blank), panel).sum(skipna=False))
-
-    def forecast(self, blank: Panel, test: Panel) -> xr.Dataset:
-        """All that `Forecasts` holds of some months.
-
-        Parameters
-        ----------
-        blank : the months without returns: all that the forecast may use.
-        test : the same months with them, to judge.
-        """
-        came = test.data["returns"].where(test.data["observed"] & test.data["in_universe"])
-        realised = came.transpose("time", "asset").reset_coords(drop=True)
-        if isinstance(self.fitted, Fit):
-            data = predictive_returns(self.fitted, blank, realised=realised, seed=self.seed)
-        else:
-            mean = self.fitted.forecast(blank)
-            data = predictive_of_laws(self.law.month_law, mean, blank, realised=realised, seed=self.seed)
-        judged = _returns_came(test)
-        months = test.times[judged]
-        scores = {
-            name: xr.DataArray(np.full(len(months), np.nan), {"time": months}, "time") for name in ("score", "mcse")
-        }
-        common = scores["score"]
-        if judged.any():
-            common = self.law.scores(data["mean"], test)
-            scores = {"score": common, "mcse": xr.zeros_like(common)}
-            if isinstance(self.fitted, Fit) and self.fitted.likelihood_kind == "density":
-                judged_panel = _slice(test, (months[0], months[-1]))
-                own = month_scores(self.fitted, judged_panel)
-                scores = {name: own[name] for name in scores}
-            elif isinstance(self.fitted, Fit):
-                scores = {name: common.where(False) for name in scores}
-        data = data.assign(realised=realised)
-        for label, value in {**scores, "common_score": common}.items():
-            data[label] = value.reset_coords(drop=True).reindex(time=data["time"])
-        if "size" in test.data:
-            data["size"] = test.data["size"].transpose("time", "asset").reset_coords(drop=True)
-        data = data.assign_coords(scored_assets=("time", scored_assets(test)))
-        return data.drop_attrs()
-
-
-# --- panels -----------------------------------------------------------------------------------------
-
-
-def _blank(panel: Panel) -> Panel:
-    """The same periods with everything that happened in them taken away."""
-    taken = {name: xr.full_like(panel.data[name], np.nan) for name in HAPPENED if name in panel.data}
-    data = panel.data.assign(taken).assign(observed=xr.zeros_like(panel.data["observed"]))
-    return Panel(data, panel.frequency, panel.preparation, panel.missing)
-
-
-def _with_returns(blank: Panel, test: Panel) -> Panel:
-    """What a transform made of the blanked periods, with what happened in them put back."""
-    given = {name: test.data[name] for name in (*HAPPENED, "observed") if name in test.data}
-    universe = blank.data["in_universe"].transpose("time", "asset")
-    before = test.data["in_universe"].transpose("time", "asset")
-    if not universe.drop_attrs().reset_coords(drop=True).equals(before.drop_attrs().reset_coords(drop=True)):
-        raise AlignmentError(
-            "a transform must leave the universe and its labels as they are: it changed those of the test periods. "
-            "Narrow the universe before the walk: panel.largest(n), panel.covered(share)."
-        )
-    return Panel(blank.data.assign(given), blank.frequency, blank.preparation, blank.missing)
-
-
-def _transformed(transform: Transform | None, learn: Panel, later: Panel) -> tuple[Panel, Panel, Panel]:
-    """What is learnt from, and later periods without and with returns, after a transform that has learnt from it."""
-    blank = _blank(later)
-    if transform is not None:
-        apply = transform(learn)
-        learn, blank = _applied(apply, learn), _applied(apply, blank)
-    return learn, blank, _with_returns(blank, later)
-
-
-def _applied(apply: Any, panel: Panel) -> Panel:
-    if not callable(apply):
-        raise DataError(f"a transform must give a function from Panel to Panel: it gave {type(apply).__name__}")
-    changed = apply(panel)
-    if not isinstance(changed, Panel):
-        raise DataError(f"a transform must give a function from Panel to Panel: that gave {type(changed).__name__}")
-    return changed
-
-
-def _slice(panel: Panel, part: tuple[pd.Timestamp, pd.Timestamp]) -> Panel:
-    data = panel.data.isel(time=inside(panel.times, part))
-    return _without_absent(Panel(data, panel.frequency, panel.preparation, panel.missing))
-
-
-def _returns_came(panel: Panel) -> np.ndarray:
-    """Which periods (time,) have an observed return."""
-    return np.asarray((panel.data["observed"] & panel.data["in_universe"]).any("asset"))
-
-
-# --- telling ----------------------------------------------------------------------------------------
+# --- telling ------------------------------------------------------------------------------------------
 
 
 def _told(done: int, total: int, store: str | Path | None) -> str:

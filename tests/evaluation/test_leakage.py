@@ -19,7 +19,7 @@ import xarray as xr
 import bayesfactor as bf
 from bayesfactor.baselines import OLS, FamaMacBeth, HistoricalMean, Ridge, Zero
 from bayesfactor.errors import ConvergenceWarning, DataWarning, LookAheadError
-from bayesfactor.evaluation import walk_forward as walk
+from bayesfactor.evaluation import window_panels, window_tasks
 from bayesfactor.panel.examination import suspects
 
 LINEAR = bf.FundamentalFactorModel(hidden=(), pooling="full", noise="normal")
@@ -350,7 +350,7 @@ def keeps_benchmarks(panel: bf.Panel) -> bf.Panel:
 
 def a_month_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training spans reach one month into the test."""
-    original = walk.inside
+    original = window_tasks.inside
 
     def wider(times: Any, part: Any) -> np.ndarray:
         found = original(times, part)
@@ -359,7 +359,7 @@ def a_month_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
             found[last + 1] = True
         return found
 
-    monkeypatch.setattr(walk, "inside", wider)
+    monkeypatch.setattr(window_tasks, "inside", wider)
 
 
 def expects_failure(check: Callable[..., None], *arguments: Any) -> None:
@@ -369,14 +369,14 @@ def expects_failure(check: Callable[..., None], *arguments: Any) -> None:
 
 def test_returns_left_in_the_test_periods_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed("peeker")
-    monkeypatch.setattr(walk, "_blank", keeps_returns)
+    monkeypatch.setattr(window_panels, "blanked", keeps_returns)
     monkeypatch.setitem(globals(), "undisturbed", functools.partial(forecast, panel=panel()))
     expects_failure(test_the_peeker_sees_nothing)
     expects_failure(test_returns_of_the_test_periods_do_not_matter, "peeker")
 
 
 def test_benchmarks_left_in_the_test_periods_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "_blank", keeps_benchmarks)
+    monkeypatch.setattr(window_panels, "blanked", keeps_benchmarks)
     test_the_peeker_sees_nothing()
     expects_failure(test_benchmarks_and_portfolios_of_the_test_periods_are_taken_away_too)
 
@@ -396,7 +396,7 @@ def test_a_test_month_in_the_training_periods_is_noticed(monkeypatch: pytest.Mon
 
 def test_windows_cut_from_later_assets_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels over all assets, later listings too: what is learnt must not depend on them, nor any draw."""
-    monkeypatch.setattr(walk, "_without_absent", lambda panel: panel)
+    monkeypatch.setattr(window_tasks, "without_absent", lambda panel: panel)
     after = forecast("ols", other_future(FIRST + 4))
     assert "AAA" in after.data["asset"]
     assert alike(undisturbed("ols"), after, panel().times[FIRST : FIRST + 4])

@@ -25,7 +25,6 @@ from bayesfactor import errors
 from bayesfactor.baselines import OLS, HistoricalMean, Ridge, Zero
 from bayesfactor.errors import AlignmentError, CorruptResultError, DataError, DataWarning, EmptyWindowError
 from bayesfactor.evaluation import forecasts as forecasts_module
-from bayesfactor.evaluation import walk_forward as walk
 from bayesfactor.evaluation import window_store
 from bayesfactor.evaluation.common_law import common_law
 from bayesfactor.inference import sealed
@@ -444,7 +443,7 @@ def test_a_store_without_its_last_windows_gives_the_others(panel: bf.Panel, ols:
             raise Enough
 
     with pytest.raises(EmptyWindowError, match="holds no window yet"):
-        walk.WindowStore.prepare(tmp_path, {}, dict(ols.data.attrs), []).forecasts()
+        window_store.WindowStore.prepare(tmp_path, {}, dict(ols.data.attrs), []).forecasts()
     (tmp_path / "walk.json").unlink()
     with pytest.raises(Enough):
         bf.walk_forward(OLS(), panel, None, WINDOWS, store=tmp_path, progress=stop)

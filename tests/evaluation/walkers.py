@@ -16,7 +16,7 @@ import xarray as xr
 
 import bayesfactor as bf
 from bayesfactor.baselines import OLS
-from bayesfactor.evaluation.walk_forward import HAPPENED
+from bayesfactor.evaluation.window_panels import HAPPENED
 from bayesfactor.panel import Panel
 
 SKIPPED = ("seconds",)  # of the table of windows: not the same twice
