@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from bayesfactor.evaluation.window_run import run_task
@@ -50,6 +50,8 @@ def _collect(running: dict[Future[list[WindowResult]], tuple[Task, list[str]]], 
         if error is None:
             _tell(task, future.result(), prints, done)
         failed = failed or error
+    if type(failed).__name__ == "KilledWorker":  # Dask's, after several workers have died of the same window
+        raise BrokenExecutor(str(failed)) from failed
     if failed is not None:
         raise failed
 

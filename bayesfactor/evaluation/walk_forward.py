@@ -6,7 +6,7 @@ import hashlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import is_dataclass
 from functools import partial
@@ -210,6 +210,11 @@ def _check_together(
         raise DataError("warm_start and together are for a single model: candidates are fitted one by one, and cold")
     if warm_start and together > 1:
         raise DataError("with warm_start=True each window waits for the one before: together must be 1")
+    if inference is not None and isinstance(executor, ThreadPoolExecutor):
+        raise DataError(
+            "models run in processes, not in threads of one: compiled programs side by side there can stand still for "
+            "ever (decision 9). Give processes(n), or no executor."
+        )
     if warm_start and executor is not None:
         raise DataError("with warm_start=True each window waits for the one before: leave executor out")
     return 1 if inference is None else together

@@ -40,6 +40,28 @@ def test_threads(panel: bf.Panel, ols: bf.Forecasts) -> None:
         assert same(bf.walk_forward(OLS(), panel, None, WINDOWS, executor=pool), ols)
 
 
+def test_threads_are_refused_for_models(panel: bf.Panel) -> None:
+    with ThreadPoolExecutor(2) as pool, pytest.raises(DataError, match="not in threads"):
+        bf.walk_forward(LINEAR, panel, bf.Exact(draws=50), WINDOWS, executor=pool)
+
+
+class KilledWorker(Exception):
+    """As Dask's own, whose client gives up a task after several workers have died of it."""
+
+
+class Killing(ThreadPoolExecutor):
+    def submit(self, *_: Any, **__: Any) -> Any:
+        def die() -> None:
+            raise KilledWorker("task of a window")
+
+        return super().submit(die)
+
+
+def test_a_window_that_kills_its_workers_is_told(panel: bf.Panel, tmp_path: Path) -> None:
+    with Killing(1) as pool, pytest.raises(BayesFactorError, match=r"a worker process has died.*the same call goes on"):
+        bf.walk_forward(OLS(), panel, None, WINDOWS, executor=pool, store=tmp_path)
+
+
 def test_processes_give_the_same_bits(panel: bf.Panel, ols: bf.Forecasts, tmp_path: Path) -> None:
     """A baseline, a model, a panel on disk, a store, a failing window, one pool for all."""
     disk = panel.to_zarr(tmp_path / "panel")
