@@ -9,8 +9,10 @@ made of what is there.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,18 @@ def score_rows(frame: pd.DataFrame) -> list[list[str]]:
     ]
 
 
+def doubts(found: dict[str, bf.Forecasts]) -> str:
+    """Why windows of the models are not ok: how many have each reason, numbers left out."""
+    lines = []
+    for name in CHOSEN:
+        if name in found:
+            texts = [re.sub(r"\d+(\.\d+)?", "#", text) for text in found[name].windows["reasons"]]
+            parts = Counter(part.split(": ")[0].split(" (")[0] for text in texts for part in text.split("; ") if part)
+            told = "; ".join(f"{part} ({count})" for part, count in parts.most_common(6))
+            lines.append(f"- {name}, of {len(texts)} windows: {told}.")
+    return "\n".join(lines)
+
+
 def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
     """The page from all forecasters that are there."""
     with warnings.catch_warnings():
@@ -145,6 +159,8 @@ def page(found: dict[str, bf.Forecasts], windows: bf.Windows) -> str:
                 table(scores, score_rows(own)),
                 "## Errors and coverage",
                 table(errors, error_rows(found)),
+                "Windows that are not ok, by what they report (# is a number):",
+                doubts(found),
                 "Coverage is the share of returns inside the central band, months with equal weight; in brackets "
                 "its 95% interval, from the spread of months. Errors of differences are the more cautious of clustered "
                 "and HAC (decision 12).",
