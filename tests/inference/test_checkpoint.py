@@ -297,8 +297,8 @@ def test_another_platform_and_another_format_are_refused(monkeypatch, tmp_path):
     changed = {**identity(LINEAR, SETTINGS, **GIVEN), "platform": "gpu"}
     with pytest.raises(DataError, match='another: platform is "cpu" in the file, "gpu" was asked'):
         Checkpoint(tmp_path / "run", changed, unit="steps").load({})
-    monkeypatch.setattr(module, "FORMAT", 2)
-    with pytest.raises(DataError, match="another: format is 1 in the file, 2 was asked"):
+    monkeypatch.setattr(module, "FORMAT", 3)
+    with pytest.raises(DataError, match="another: format is 2 in the file, 3 was asked"):
         Checkpoint(tmp_path / "run", identity(LINEAR, SETTINGS, **GIVEN), unit="steps").load({})
 
 

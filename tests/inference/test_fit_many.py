@@ -80,10 +80,14 @@ def test_each_is_the_fit_of_its_panel_alone(model, inference):
 
 
 def test_chains_of_a_network_are_the_same_until_rounding_tells():
-    """Sums over stocks are taken in another order, and trajectories magnify it some tenfold every few draws."""
+    """Sums over stocks are taken in another order; twenty draws of warm-up have magnified 1e-16 to 1e-5 by now.
+
+    Chains that are not the same are apart by as much as the posterior is wide.
+    """
     for found, want in made(NETWORK, SHORT):
         for name, value in values(want).items():
-            np.testing.assert_allclose(values(found)[name][:, :5], value[:, :5], 1e-5, 1e-7, err_msg=name)
+            gap = np.abs(values(found)[name][:, :5] - value[:, :5])
+            assert (gap < 1e-3 * value.std(axis=(0, 1))).all(), name
         assert found.status == want.status
 
 
@@ -199,7 +203,7 @@ NONE = bf.FundamentalFactorModel(hidden=(), noise="normal", pooling="none")
     [
         (LINEAR, lambda: [], SHORT, "one seed for each: got 0 panels, 2 seeds"),
         (LINEAR, lambda: windows()[:1], SHORT, "one seed for each: got 1 panels, 2 seeds"),
-        (LINEAR, lambda: (windows()[0], shorter()), SHORT, r"panel 1 \(2001-02-28.*it has 17 periods.*the other 18"),
+        (LINEAR, lambda: (windows()[0], shorter()), SHORT, r"panel 1 \(2001-03-31.*it has 17 periods.*the other 18"),
         (LINEAR, lambda: (windows()[0], other_characteristics()), SHORT, r"panel 1.*characteristics differ in x3 \(1"),
         (LINEAR, lambda: (windows()[0], reordered()), SHORT, "panel 1.*characteristics differ in their order"),
         (LINEAR, lambda: (windows()[0], windows()[1].data), SHORT, "Panel or a PanelStore: found Dataset"),
