@@ -9,10 +9,8 @@ made of what is there.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +117,10 @@ def doubts(found: dict[str, bf.Forecasts]) -> str:
     lines = []
     for name in CHOSEN:
         if name in found:
-            texts = [re.sub(r"\d+(\.\d+)?", "#", text) for text in found[name].windows["reasons"]]
-            parts = Counter(part.split(": ")[0].split(" (")[0] for text in texts for part in text.split("; ") if part)
-            told = "; ".join(f"{part} ({count})" for part, count in parts.most_common(6))
-            lines.append(f"- {name}, of {len(texts)} windows: {told}.")
+            told = "; ".join(
+                f"{reason.split(' (')[0]} ({count})" for reason, count in found[name].doubts.head(6).items()
+            )
+            lines.append(f"- {name}, of {len(found[name].windows)} windows: {told}.")
     return "\n".join(lines)
 
 

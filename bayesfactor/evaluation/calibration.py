@@ -32,6 +32,7 @@ from bayesfactor.evaluation.matching import (
     require_one_protocol,
     sample_words,
     status_note,
+    worst_status,
 )
 from bayesfactor.evaluation.standard_errors import (
     errors_of_sum,
@@ -163,7 +164,7 @@ def forecast_calibration(
         "p_value": np.nan if few else p_value,
         "prob": prob,
         "name": str(forecasts.data.attrs.get("name", "")),
-        "status": "warn" if status_note(forecasts.windows) else "ok",
+        "status": worst_status(forecasts.windows),
         **_sample(forecasts, months, int(count.sum())),
     }
     return result

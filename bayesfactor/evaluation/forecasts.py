@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import xarray as xr
 import zarr
 
 from bayesfactor.errors import AlignmentError, CorruptResultError, DataError, first_three
+from bayesfactor.evaluation.matching import worst_status
 from bayesfactor.inference.sealed import verify_sealed, write_sealed
 
 SCHEMA = 1
@@ -26,6 +29,7 @@ COLUMNS = (*DATES, "n_train", "status", "reasons", "chosen", "seconds", "start")
 IDENTITY = ("name", "model", "inference", "seed", "frequency", "panel_fingerprint", "windows")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every entry: the same content is the same bytes
 ZIP_SIGNATURE = b"PK\x03\x04"
+_NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
 _REMEDY = "Copy it again from a good source, or delete it: the same walk_forward makes it again."
 
 
@@ -103,7 +107,15 @@ class Forecasts:
     @property
     def status(self) -> str:
         """The worst status of a window: "ok", "warn" or "failed"."""
-        return str(max(self.windows["status"], key=("ok", "warn", "failed").index))
+        return worst_status(self.windows)
+
+    @property
+    def doubts(self) -> pd.Series:
+        """How many windows have each reason not to be "ok", by `reason`, most frequent first; # stands for numbers."""
+        texts = self.windows.loc[self.windows["status"] != "ok", "reasons"]
+        kinds = [{_NUMBER.sub("#", part) for part in text.split("; ")} for text in texts]
+        found = Counter(kind for parts in kinds for kind in sorted(parts))
+        return pd.Series(dict(found.most_common()), dtype=int, name="windows").rename_axis("reason")
 
     @property
     def _came(self) -> np.ndarray:

@@ -210,6 +210,11 @@ def day(when: Any) -> str:
     return str(np.datetime64(when, "D"))
 
 
+def worst_status(windows: pd.DataFrame) -> str:
+    """Status of a whole walk: that of its worst window."""
+    return str(max(windows["status"], key=("ok", "warn", "failed").index, default="ok"))
+
+
 def status_note(windows: pd.DataFrame) -> str:
     """How many windows did not converge, and the first reason; empty when all are ``ok``."""
     doubtful = windows[windows["status"] != "ok"]

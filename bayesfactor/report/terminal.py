@@ -219,8 +219,7 @@ def print_forecasts(console: Console, forecasts: Forecasts) -> None:
         f"bands hold {float(share):.0%} of the returns; log score {own:,.1f} nats, {common:,.1f} of the mean under the "
         "common month law."
     )
-    bad = windows[windows["status"] != "ok"]
-    for reason, count in bad["reasons"].value_counts().head(ROWS).items():
+    for reason, count in forecasts.doubts.head(ROWS).items():
         console.print(Text(f"  {count} of {len(windows)} windows: {reason}", style="yellow"))
 
 

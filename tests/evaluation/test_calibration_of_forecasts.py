@@ -194,7 +194,7 @@ def test_doubtful_windows_show_in_the_status():
     forecasts = normal_forecasts(_returns(24, 5, 13))
     assert bf.forecast_calibration(forecasts).attrs["status"] == "ok"
     windows = forecasts.windows.assign(status=["ok", "failed"])
-    assert bf.forecast_calibration(replace(forecasts, windows=windows)).attrs["status"] == "warn"
+    assert bf.forecast_calibration(replace(forecasts, windows=windows)).attrs["status"] == "failed"
 
 
 # --- refusals ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -903,3 +904,17 @@ def test_the_name_of_a_file_is_its_window(stored: Path, ols: bf.Forecasts) -> No
         for row in ols.windows.itertuples()
     ]
     assert all(re.fullmatch(window_store.NAME, name) for name in names)
+
+
+def test_reasons_are_counted_whatever_their_numbers(ols: bf.Forecasts) -> None:
+    assert ols.doubts.empty
+    reasons = ["R-hat of f is 1.02: longer; few draws", "", "R-hat of f is 1,000.5: longer"]
+    n = len(ols.windows)
+    status = (["warn", "ok", "failed"] * n)[:n]
+    windows = ols.windows.assign(status=status, reasons=(reasons * n)[:n])
+    found = dataclasses.replace(ols, windows=windows)
+    assert found.status == "failed"
+    doubtful = sum(one != "ok" for one in status)
+    assert found.doubts["R-hat of f is #: longer"] == doubtful
+    assert found.doubts["few draws"] == status.count("warn")
+    assert found.doubts.index[0] == "R-hat of f is #: longer"
