@@ -146,7 +146,10 @@ def aligned(model: Any, givens: Sequence[Given], names: Sequence[str]) -> list[A
 def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     """Whether windows like this one are fitted faster as one program (`fit_many`) than one after the other.
 
-    TODO numbers
+    Processor time of one after the other over that of one program, on two cores: a network of 8 units by `SVI`, eight
+    windows of 24 months: 1.5 with 50 stocks (1,200 rows), 1.1 with 100; with 1,000 the wall clock says 0.6. The linear
+    model by `NUTS`, from sums over stocks: 1.1 (four windows of 60 months). So small windows gain, little but for
+    the smallest: `walk_forward` does it only when asked. A GPU has not been measured.
 
     Parameters
     ----------
