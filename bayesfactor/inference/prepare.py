@@ -155,6 +155,10 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     ----------
     model, inference : as in `fit`.
     panel : one window; the others are of as many periods and about as many stocks.
+
+    Returns
+    -------
+    False also where `fit_many` cannot, or for closed forms.
     """
     given_up = isinstance(inference, Exact) or is_by_month(model) or isinstance(panel, PanelStore)
     if given_up or (isinstance(inference, SVI) and inference.batch is not None):
