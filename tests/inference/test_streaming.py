@@ -15,7 +15,9 @@ from fits import LINEAR, fitted, log_likelihood, panel, prior_draw, train, with_
 
 import bayesfactor as bf
 from bayesfactor.errors import AlignmentError, ConvergenceWarning, DataError
-from bayesfactor.inference import checkpoint, guides, run, space
+from bayesfactor.inference import checkpoint, collapse, guides, space
+from bayesfactor.inference.prepare import prepared
+from bayesfactor.inference.probes import probe_rows
 from bayesfactor.inference.streaming import StoredMonths, window_of
 from bayesfactor.inference.variational import WEIGHED, negative_elbo, plan_for
 from benchmarks.kill import digest
@@ -163,7 +165,7 @@ def test_a_streamed_fit_is_labelled_as_one_in_memory(store, streamed):
 
 
 def test_the_collapse_check_sees_every_month(store):
-    ours, theirs = (run._swept_once(window_of(source, 2)) for source in (store, panel()))
+    ours, theirs = (collapse._swept_once(window_of(source, 2)) for source in (store, panel()))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15), ours, theirs)
 
 
@@ -308,11 +310,11 @@ def test_no_part_of_a_fit_holds_the_panel(large, monkeypatch, part):
 
     used = peak(
         {
-            "preparing": lambda: run._prepared(NETWORK, large, settings, 0),
+            "preparing": lambda: prepared(NETWORK, large, settings, 0),
             "batches": lambda: consumed(stream.batches(0, 40)),
             "sweep": lambda: consumed(stream.sweep()),
-            "collapse": lambda: run._swept_once(window_of(large, 2)),
-            "probes": lambda: run._probe_rows(window_of(large, 2)),
+            "collapse": lambda: collapse._swept_once(window_of(large, 2)),
+            "probes": lambda: probe_rows(window_of(large, 2)),
         }[part]
     )
     assert used < 0.3 * 100 * 1500 * 21 * 4
