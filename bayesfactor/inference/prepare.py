@@ -155,6 +155,11 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     ----------
     model, inference : as in `fit`.
     panel : one window; the others are of as many periods and about as many stocks.
+
+    Returns
+    -------
+    True where the model computes on sums over stocks, or the window has at most `ROWS_TOGETHER` stock-months; False for
+    what `fit_many` refuses or runs one by one.
     """
     given_up = isinstance(inference, Exact) or is_by_month(model) or isinstance(panel, PanelStore)
     if given_up or (isinstance(inference, SVI) and inference.batch is not None):
