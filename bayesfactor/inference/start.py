@@ -223,7 +223,7 @@ def sites_of(program: Any, data: Any, first_month: Any, n_times: int) -> Sites:
 
 def _shapes(program: Any, data: Any) -> Shapes:
     leaves, tree = jax.tree.flatten(data)
-    given = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
+    given = tuple((np.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
     try:
         return _cached_shapes(program, tree, given)
     except TypeError:  # a model that holds a user's network is not hashable
