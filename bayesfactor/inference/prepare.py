@@ -18,7 +18,7 @@ from bayesfactor.models.training import MonthRows, TrainingData
 from bayesfactor.panel import Panel, PanelArrays
 from bayesfactor.panel.store import PanelStore
 
-ROWS_TOGETHER = 4_000  # stock-months of a window
+ROWS_TOGETHER = 6_000  # stock-months of a window
 BY_SLOT = ("characteristics", "returns", "in_universe", "observed", "asset")
 
 
@@ -147,9 +147,10 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     """Whether windows like this one are fitted faster as one program (`fit_many`) than one after the other.
 
     Processor time of one after the other over that of one program, on two cores: a network of 8 units by `SVI`, eight
-    windows of 24 months: 1.5 with 50 stocks (1,200 rows), 1.1 with 100; with 1,000 the wall clock says 0.6. The linear
-    model by `NUTS`, from sums over stocks: 1.1 (four windows of 60 months). So small windows gain, little but for
-    the smallest: `walk_forward` does it only when asked. A GPU has not been measured.
+    windows of 24 months: 1.5 with 50 stocks (1,200 rows), 1.1 with 100 and with 200, 0.85 with 400 (9,600 rows); with
+    1,000 the wall clock says 0.6. The linear model by `NUTS`, from sums over stocks: 1.1 (four windows of 60 months).
+    So small windows gain, little but for the smallest: `walk_forward` does it only when asked. A GPU has not been
+    measured.
 
     Parameters
     ----------
@@ -158,7 +159,8 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
 
     Returns
     -------
-    False also where `fit_many` cannot, or for closed forms.
+    True where the model computes on sums over stocks, or the window has at most `ROWS_TOGETHER` stock-months; False for
+    what `fit_many` refuses or runs one by one.
     """
     given_up = isinstance(inference, Exact) or is_by_month(model) or isinstance(panel, PanelStore)
     if given_up or (isinstance(inference, SVI) and inference.batch is not None):

@@ -223,7 +223,6 @@ def sites_of(program: Any, data: Any, first_month: Any, n_times: int) -> Sites:
 
 def _shapes(program: Any, data: Any) -> Shapes:
     leaves, tree = jax.tree.flatten(data)
-    # As JAX would take them: in float32 it warns of a shape that asks for float64.
     given = tuple((np.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
     try:
         return _cached_shapes(program, tree, given)

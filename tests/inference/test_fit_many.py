@@ -87,7 +87,7 @@ def test_chains_of_a_network_are_the_same_until_rounding_tells():
     for found, want in made(NETWORK, SHORT):
         for name, value in values(want).items():
             gap = np.abs(values(found)[name][:, :5] - value[:, :5])
-            assert (gap <= 1e-3 * value.std(axis=(0, 1))).all(), name  # what never varies has no gap
+            assert (gap <= 1e-3 * value.std(axis=(0, 1))).all(), name
         assert found.status == want.status
 
 

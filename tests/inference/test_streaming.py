@@ -15,7 +15,9 @@ from fits import LINEAR, fitted, log_likelihood, panel, prior_draw, train, with_
 
 import bayesfactor as bf
 from bayesfactor.errors import AlignmentError, ConvergenceWarning, DataError
-from bayesfactor.inference import checkpoint, collapse, guides, prepare, probes, space
+from bayesfactor.inference import checkpoint, collapse, guides, space
+from bayesfactor.inference.prepare import prepared
+from bayesfactor.inference.probes import probe_rows
 from bayesfactor.inference.streaming import StoredMonths, window_of
 from bayesfactor.inference.variational import WEIGHED, negative_elbo, plan_for
 from benchmarks.kill import digest
@@ -308,11 +310,11 @@ def test_no_part_of_a_fit_holds_the_panel(large, monkeypatch, part):
 
     used = peak(
         {
-            "preparing": lambda: prepare.prepared(NETWORK, large, settings, 0),
+            "preparing": lambda: prepared(NETWORK, large, settings, 0),
             "batches": lambda: consumed(stream.batches(0, 40)),
             "sweep": lambda: consumed(stream.sweep()),
             "collapse": lambda: collapse._swept_once(window_of(large, 2)),
-            "probes": lambda: probes.probe_rows(window_of(large, 2)),
+            "probes": lambda: probe_rows(window_of(large, 2)),
         }[part]
     )
     assert used < 0.3 * 100 * 1500 * 21 * 4
