@@ -289,7 +289,8 @@ def large(tmp_path_factory):
 
 
 def peak(function):
-    """Peak of what NumPy and Python allocate meanwhile, bytes."""
+    """Peak of what NumPy and Python allocate meanwhile, bytes; not what only a first call does (imports, labels)."""
+    function()
     tracemalloc.start()
     try:
         function()
