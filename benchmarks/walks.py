@@ -3,7 +3,7 @@
     python -m benchmarks.walks
 
 Rolling windows of the linear model by NUTS. Each pool walks once before it is timed, so that its processes have started
-and compiled; three timed walks each, in turn; medians. Run it on a quiet machine. Writes a section of docs/walks.md.
+and compiled; two timed walks each, in turn; medians. Run it on a quiet machine. Writes a section of docs/walks.md.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bayesfactor.errors import BayesFactorWarning  # noqa: E402
 
 PAGE = ROOT / "docs" / "walks.md"
 WINDOWS = bf.Windows.rolling(60, test=6)
-N_WINDOWS, REPEATS = 12, 3
+N_WINDOWS, REPEATS = 8, 2
 MODEL = bf.FundamentalFactorModel(hidden=(), noise="normal")
-NUTS = bf.NUTS(warmup=300, draws=300, chains=2)
+NUTS = bf.NUTS(warmup=200, draws=200, chains=2)
 
 
 def walk(panel: bf.Panel, executor: Executor | None, seed: int) -> tuple[float, bf.Forecasts]:
@@ -78,7 +78,9 @@ def main() -> None:
         f"{line(provenance())} Made by `python -m benchmarks.walks`.",
         f"{N_WINDOWS} windows, `{WINDOWS!r}`, 100 assets, 5 characteristics, `{MODEL!r}`, `{NUTS!r}`. Goal: two "
         f"processes at least 1.7 x one on two cores. The same bits everywhere: {told}.",
-        table(["on", "first walk (starting, compiling)", "later walks, median of three", "against one process"], rows),
+        table(
+            ["on", "first walk (starting, compiling)", f"later walks, median of {REPEATS}", "against one process"], rows
+        ),
     ]
     PAGE.write_text("\n\n".join(text) + "\n")
 
