@@ -236,7 +236,7 @@ def _gradient_means(
     def one_draw(params: Any, *groups: jax.Array) -> Any:
         def one_group(group: Any) -> Any:
             rows, weights, position = group
-            return fit.model.gradient_sums(at_month(fit, params, position), rows, weights)
+            return fit.model.gradient_sums(at_month(fit.model, params, position), rows, weights)
 
         def one_by_one(group: Any) -> Any:
             by_row = jax.vmap(one_group)(jax.tree.map(lambda leaf: leaf[:, None], group[:2]) + group[2:])
@@ -273,7 +273,7 @@ def _hessian_means(
 
     def one_draw(params: Any, rows: jax.Array, weights: jax.Array, positions: jax.Array) -> Any:
         def of_group(rows: jax.Array, weights: jax.Array, position: jax.Array) -> Any:
-            return fit.model.hessian_sums(at_month(fit, params, position), rows, weights)
+            return fit.model.hessian_sums(at_month(fit.model, params, position), rows, weights)
 
         def add(total: Any, group: Any) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, of_group(*group)), None
