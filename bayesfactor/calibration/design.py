@@ -88,7 +88,8 @@ def data_set(design: Design | Panel, seed: int, index: int, *, by_month: bool) -
     if by_month:
         months = np.flatnonzero(arrays.observed.any(axis=1))
         t = months[index % len(months)]
-        arrays = PanelArrays(*(leaf[t : t + 1] if leaf.ndim > 1 else leaf for leaf in arrays))
+        kept = {name: leaf[t : t + 1] for name, leaf in arrays._asdict().items() if name in BY_TIME and leaf is not None}
+        arrays = arrays._replace(**kept)
     return arrays._replace(returns=np.zeros_like(arrays.returns))
 
 

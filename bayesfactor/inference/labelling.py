@@ -39,17 +39,20 @@ def tree_of(
     functions: dict[str, np.ndarray],
     probes: np.ndarray,
     end: Start | None,
+    constants: dict[str, Any],
 ) -> xr.DataTree:
     """The tree of a `Fit`."""
     characteristics = window.panel.characteristics
     features = model.feature_names(characteristics)
-    coords = {
+    coords: dict[str, Any] = {
         "time": window.times.values,
         "characteristic": list(characteristics),
         "feature": features,
         "feature_2": features,
         "probe": np.arange(len(probes)),
     }
+    if hasattr(model, "coords"):
+        coords |= model.coords(window.panel.data)
     dims = {
         **model.dims(),
         "response": ["probe"],
@@ -71,7 +74,7 @@ def tree_of(
         tree["guide"] = xr.DataTree(_guide_dataset(draws.guide, window.times.values if is_by_month(model) else None))
     tree["constant_data"] = xr.DataTree(
         xr.Dataset(
-            {"probe_characteristics": (("probe", "characteristic"), probes)},
+            {"probe_characteristics": (("probe", "characteristic"), probes), **constants},
             coords={name: coords[name] for name in ("time", "characteristic", "probe")},
         )
     )

@@ -16,10 +16,10 @@ from bayesfactor.inference.streaming import StoredMonths, Window, cast, window_o
 from bayesfactor.inference.variational import Stream
 from bayesfactor.models.training import MonthRows, TrainingData
 from bayesfactor.panel import Panel, PanelArrays
+from bayesfactor.panel.arrays import BY_SLOT, BY_TIME
 from bayesfactor.panel.store import PanelStore
 
 ROWS_TOGETHER = 6_000  # stock-months of a window
-BY_SLOT = ("characteristics", "returns", "in_universe", "observed", "asset")
 
 
 class Given(NamedTuple):
@@ -78,7 +78,8 @@ def prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: 
         model.check_each_month(arrays, window.times)
     data = model.data(arrays)
     double = double_precision(inference, reduced=not holds_stocks(data, arrays))
-    return Given(window, cast(data, double), model.data(_first_month(arrays)), double, None)
+    first_month = model.data(_first_month(arrays)) if getattr(model, "sites_by_month", True) else data
+    return Given(window, cast(data, double), first_month, double, None)
 
 
 def _streamed(months: StoredMonths, window: Window, inference: Inference, seed: int) -> Given:
@@ -179,13 +180,14 @@ def _widened(arrays: PanelArrays, n_slots: int) -> PanelArrays:
     wider = {
         name: np.pad(leaf, [(0, 0), (0, missing), *[(0, 0)] * (leaf.ndim - 2)], constant_values=-1 * (name == "asset"))
         for name, leaf in arrays._asdict().items()
-        if name in BY_SLOT
+        if name in BY_SLOT and leaf is not None
     }
     return arrays._replace(**wider)
 
 
 def _first_month(arrays: PanelArrays) -> PanelArrays:
-    return arrays._replace(**{name: leaf[:1] for name, leaf in arrays._asdict().items() if name in BY_SLOT})
+    first = {name: leaf[:1] for name, leaf in arrays._asdict().items() if name in BY_TIME and leaf is not None}
+    return arrays._replace(**first)
 
 
 def _check_content(window: Window) -> None:

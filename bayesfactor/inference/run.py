@@ -38,7 +38,7 @@ from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sampling import Draws, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
 from bayesfactor.inference.start import Sites, Start, sites_of, start_of
-from bayesfactor.inference.variational import MAX_STEPS, plan_for, redrawn, run_svi
+from bayesfactor.inference.variational import MAX_STEPS, plan_for, program_of, redrawn, run_svi
 from bayesfactor.inference.watchdog import watched
 from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore
@@ -303,11 +303,9 @@ def _start_of(start: Fit | Start | None) -> Start | None:
 def _sites(model: Any, given: Given, inference: Inference) -> Sites:
     """Unconstrained sites of the program that is run."""
     program = model
-    if (
-        isinstance(inference, SVI)
-        and plan_for(model, inference, given.data, streamed=given.stream is not None).collapsed
-    ):
-        program = model.collapsed
+    if isinstance(inference, SVI):
+        plan = plan_for(model, inference, given.data, streamed=given.stream is not None)
+        program = program_of(model, inference, collapsed=plan.collapsed)
     return sites_of(program, given.data, given.first_month, len(given.window.times))
 
 
@@ -416,8 +414,9 @@ def _drawn(model: Any, given: Given, inference: Inference, draws: Draws) -> _Dra
     functions = functions_of(model, draws.posterior, probes)
     if "lp" in draws.statistics:
         functions["log_density"] = draws.statistics["lp"]
-    # A month's own rows are all that its guide has seen: k-hat by month is its check.
-    judged = draws.guide is not None and not many
+    # A month's own rows are all that its guide has seen: k-hat by month is its check. A model that explains a month by
+    # what happened in it has no expected return of a stock to lose.
+    judged = draws.guide is not None and not many and hasattr(model, "response")
     lost = of_collapse(model, window, draws.posterior) if judged else Verdict("ok", ())
     end = None
     if draws.end is not None and not many:
@@ -430,7 +429,8 @@ def _drawn(model: Any, given: Given, inference: Inference, draws: Draws) -> _Dra
 def _labelled(model: Any, given: Given, inference: Inference, drawn: _Drawn) -> tuple[xr.DataTree, Verdict]:
     """The tree of a fit, and whether it may be believed."""
     draws, many = drawn.draws, is_by_month(model)
-    tree = tree_of(model, given.window, draws, drawn.functions, drawn.probes, drawn.end)
+    constants = model.constants(given.data) if hasattr(model, "constants") else {}
+    tree = tree_of(model, given.window, draws, drawn.functions, drawn.probes, drawn.end, constants)
     diagnosed = tree["functions"].to_dataset()
     if isinstance(inference, Exact):
         # Draws of a closed form are independent by construction: there is nothing to diagnose but their finiteness.

@@ -23,6 +23,7 @@ from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
 from bayesfactor.inference import space
 from bayesfactor.inference.checkpoint import Checkpoint
+from bayesfactor.inference.completion import completed
 from bayesfactor.inference.settings import NUTS
 
 SCHEDULED = 150  # draws of warm-up, below which Stan's schedule has too few to learn widths from
@@ -255,9 +256,10 @@ def run_nuts(
     joined = _joined(kept, draw_axis)
     stacked = {name.removeprefix(POINT): value for name, value in joined.items() if name.startswith(POINT)}
     extras = {name: joined[name] for name in STATISTICS.values()}
-    constrained = programs.constrain(stacked, data)
+    constrained = {name: np.asarray(value) for name, value in programs.constrain(stacked, data).items()}
     extras["lp"] = -extras["lp"]
-    return Draws({name: np.asarray(value) for name, value in constrained.items()}, extras, end=_end(stacked, draw_axis))
+    posterior = completed(model, constrained, data, rng_key, many=many)
+    return Draws(posterior, extras, end=_end(stacked, draw_axis))
 
 
 def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:

@@ -18,11 +18,11 @@ from bayesfactor.errors import CorruptResultError, DataError, first_three
 from bayesfactor.inference.result import Fit
 from bayesfactor.inference.sealed import verify_sealed, write_sealed
 from bayesfactor.inference.settings import NUTS, SVI, Exact
-from bayesfactor.models import FundamentalFactorModel
+from bayesfactor.models import FundamentalFactorModel, SortedFactorModel
 
 SCHEMA = 1
 # Only these are ever made from a file.
-MODELS = {"FundamentalFactorModel": FundamentalFactorModel}
+MODELS = {"FundamentalFactorModel": FundamentalFactorModel, "SortedFactorModel": SortedFactorModel}
 INFERENCE = {"NUTS": NUTS, "SVI": SVI, "Exact": Exact}
 STATUSES = ("ok", "warn", "failed")
 GROUPS = ("posterior", "functions", "constant_data")

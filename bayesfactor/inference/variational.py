@@ -23,10 +23,10 @@ from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError, DataError
 from bayesfactor.inference import guides, space
 from bayesfactor.inference.checkpoint import Checkpoint
+from bayesfactor.inference.completion import completed
 from bayesfactor.inference.sampling import COMPILER, Draws, first_unusable, in_groups
 from bayesfactor.inference.settings import SVI
 from bayesfactor.inference.trajectories import trajectories
-from bayesfactor.models.training import TrainingData
 
 CHUNK, STREAM_CHUNK = 50, 10  # steps between two looks at the progress
 RATES = (1.0, 0.2)  # of the learning rate, one after the other
@@ -105,9 +105,16 @@ def plan_for(model: Any, settings: SVI, data: Any, *, streamed: bool = False) ->
     whole = settings.batch is None
     # With minibatches only what belongs to one month can be integrated out.
     collapsed = hasattr(model, "collapsed") and (whole or not model.collapses_slopes)
-    size = space.size_of(space.layout(model.collapsed if collapsed else model, data))
+    size = space.size_of(space.layout(program_of(model, settings, collapsed=collapsed), data))
     kind = "full" if size <= FULL_LIMIT else "normal" if whole else "low_rank"
     return Plan(collapsed, kind, whole and settings.polish > 0, streamed)
+
+
+def program_of(model: Any, settings: SVI, *, collapsed: bool) -> Any:
+    """What is run: in minibatches a model's `joint`, where it has one, since sums over all months cannot be had."""
+    if settings.batch is not None and hasattr(model, "joint"):
+        return model.joint
+    return model.collapsed if collapsed else model
 
 
 def programs_for(model: Any, settings: SVI, plan: Plan, *, many: bool = False) -> Programs:
@@ -143,7 +150,7 @@ def _where_going(rate: Array, ended: State, before: State) -> State:
 
 
 def _programs(model: Any, settings: SVI, plan: Plan, many: bool) -> Programs:
-    program = model.collapsed if plan.collapsed else model
+    program = program_of(model, settings, collapsed=plan.collapsed)
     optimiser = optax.chain(optax.zero_nans(), optax.scale_by_adam(b2=0.99))
 
     log_joint = partial(_log_joint, program)
@@ -268,7 +275,7 @@ def run_svi(
         If no start with a finite density was found, or the bound is not finite.
     """
     data, start = jax.tree.map(jnp.asarray, (data, start))
-    if settings.batch is not None and not isinstance(data, TrainingData):
+    if settings.batch is not None and not hasattr(data, "batch"):
         raise DataError(
             f"minibatches of months need a model whose data(arrays) returns TrainingData: it returns "
             f"{type(data).__name__}. Return bayesfactor.models.training.training_data(arrays), or leave batch out."
@@ -325,7 +332,8 @@ def run_svi(
         )
     taken = np.array([[one.n_steps] * final.shape[-1] for one in own])
     told = {"elbo": history.elbo(), "n_steps": taken if many else taken[0]}
-    return _drawn(model, programs, plan, settings, state.average, data, draw_keys, told, stream)
+    drawn = _drawn(model, programs, plan, settings, state.average, data, draw_keys, told, stream)
+    return drawn._replace(posterior=completed(model, drawn.posterior, data, rng_key, many=many))
 
 
 def redrawn(
@@ -347,6 +355,7 @@ def redrawn(
     parameters = {name: jnp.asarray(guide[name]) for name in PARAMETERS if name in guide}
     told = {name: guide[name] for name in ("elbo", "n_steps")}
     draws = _drawn(model, programs, plan, settings, parameters, data, draw_keys, told, stream)
+    draws = draws._replace(posterior=completed(model, draws.posterior, data, rng_key, many=many))
     assert draws.guide is not None
     # k-hat is the guide's: fresh draws may find it worse, not better.
     return draws._replace(guide=draws.guide | {"khat": np.maximum(draws.guide["khat"], guide["khat"])})
@@ -475,7 +484,7 @@ def _drawn(
     if slopes is not None:
         posterior["slope_mean"] = _draw_slopes(slopes, keys, n_redraws)[..., : settings.draws, :]
     one = jax.tree.map(lambda leaf: leaf[0], data) if arrays["loc"].ndim > 2 else data
-    sites = space.layout(model.collapsed if plan.collapsed else model, one)
+    sites = space.layout(program_of(model, settings, collapsed=plan.collapsed), one)
     end = space.Place(*(_by_site(arrays[name], sites) for name in ("loc", "log_scale")))
     return Draws(posterior, {}, {**arrays, **weights}, end)
 

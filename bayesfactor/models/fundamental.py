@@ -12,7 +12,6 @@ for any other.
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from dataclasses import dataclass, fields
 from functools import partial
@@ -43,6 +42,7 @@ from bayesfactor.components.month import (
 from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
+from bayesfactor.models.checks import one_of, widths
 from bayesfactor.models.training import (
     MonthStatistics,
     TrainingData,
@@ -127,17 +127,15 @@ class FundamentalFactorModel:
     shock_rank: int = 3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", _widths(self.hidden))
+        object.__setattr__(self, "hidden", widths("hidden", self.hidden))
         if not isinstance(self.shock_rank, int | np.integer) or self.shock_rank < 0:
             raise DataError(f"shock_rank must be a whole number, 0 or more: got shock_rank={self.shock_rank!r}")
-        _one_of("activation", self.activation, networks.ACTIVATIONS)
-        _one_of("pooling", self.pooling, ("partial", "full", "none"))
-        _one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
-        _one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
+        one_of("activation", self.activation, networks.ACTIVATIONS)
+        one_of("pooling", self.pooling, ("partial", "full", "none"))
+        one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
+        one_of("input_prior", self.input_prior, ("normal", "ard", "horseshoe"))
         if not 0 < self.huber_delta < math.inf:
             raise DataError(f"huber_delta must be positive and finite: got {self.huber_delta}")
-        if any(width < 1 for width in self.hidden):
-            raise DataError(f"hidden layers must have at least one unit: got hidden={self.hidden}")
         if self.network is not None and self.hidden:
             raise DataError(
                 f"give either network= or hidden=, not both: got hidden={self.hidden} beside a network. "
@@ -703,20 +701,6 @@ class FundamentalFactorModel:
             log_scale_mean=float(np.log(data.return_scale)),
             log_scale_sd=NOISE_PRIOR_SD,
         )
-
-
-def _widths(hidden: Any) -> tuple[int, ...]:
-    try:
-        if isinstance(hidden, str):
-            raise TypeError
-        return tuple(operator.index(width) for width in hidden)
-    except TypeError:
-        raise DataError(f"hidden must be a tuple of whole numbers, such as (8,) or (): got hidden={hidden!r}") from None
-
-
-def _one_of(name: str, value: object, allowed: Any) -> None:
-    if value not in allowed:
-        raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}: got {value!r}")
 
 
 def _non_centred(site: dict[str, Any]) -> LocScaleReparam | None:

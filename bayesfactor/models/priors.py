@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -23,6 +24,36 @@ from bayesfactor.components import correlation, networks
 
 LKJ_LIMIT = 12  # shocks; above it the correlation is diagonal plus low rank
 LKJ_CONCENTRATION = 2.0
+RADIUS_SD = 0.1  # of the log length of a direction
+
+
+class Direction(dist.Distribution):
+    """A vector whose direction is uniform, of a length that is nearly ``sqrt(size)`` and means nothing.
+
+    A standard normal vector has the same directions, but where data tell them well its free length makes a long thin
+    cone of the posterior: three times as many steps of NUTS.
+    """
+
+    support = dist.constraints.real_vector
+
+    def __init__(self, size: int, batch_shape: tuple[int, ...] = ()) -> None:
+        super().__init__(batch_shape, (size,))
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws (*sample_shape, *batch_shape, size)."""
+        normal_key, length_key = jax.random.split(key)
+        shape = (*sample_shape, *self.batch_shape)
+        normal = jax.random.normal(normal_key, (*shape, *self.event_shape))
+        length = jnp.exp(RADIUS_SD * jax.random.normal(length_key, (*shape, 1)))
+        size = self.event_shape[0]
+        return normal / jnp.linalg.norm(normal, axis=-1, keepdims=True) * length * math.sqrt(size)
+
+    def log_prob(self, value: Array) -> Array:
+        """Log density of a vector (..., size): uniform on spheres, log-normal in the length."""
+        size = self.event_shape[0]
+        log_length = 0.5 * jnp.log(jnp.sum(value**2, axis=-1))
+        log_sphere = math.log(2.0) + 0.5 * size * math.log(math.pi) - math.lgamma(0.5 * size)
+        return dist.Normal(0.5 * math.log(size), RADIUS_SD).log_prob(log_length) - size * log_length - log_sphere
 
 
 def sample_correlation_root(name: str, size: int, rank: int) -> Array:

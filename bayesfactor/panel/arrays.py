@@ -8,6 +8,10 @@ import numpy as np
 import xarray as xr
 
 
+BY_SLOT = ("characteristics", "returns", "in_universe", "observed", "asset", "size")  # leaves (time, slot, ...)
+BY_TIME = (*BY_SLOT, "benchmarks", "portfolios")
+
+
 class PanelArrays(NamedTuple):
     """A panel packed by month: slot s of month t holds the s-th asset of that month's universe.
 
@@ -23,6 +27,9 @@ class PanelArrays(NamedTuple):
     varies: np.ndarray  # (characteristic,) 1 for continuous characteristics, 0 for indicators
     return_scale: np.ndarray  # () median over months of the cross-sectional sd of returns; NaN without returns
     periods_per_year: np.ndarray  # ()
+    size: np.ndarray | None = None  # (time, slot) market equity known before t, NaN where not; None without sizes
+    benchmarks: np.ndarray | None = None  # (time, benchmark), excess, decimal per period, NaN where not known (live)
+    portfolios: np.ndarray | None = None  # (time, portfolio), excess, decimal per period, NaN where missing
 
 
 class Slots(NamedTuple):
@@ -56,6 +63,13 @@ def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArray
     returns[month, slot] = np.where(observed[month, slot], data.returns.values[month, asset], 0.0)
     occupied[month, slot] = True
     index[month, slot] = asset
+    def by_time(name: str) -> np.ndarray | None:
+        return data[name].values.astype(dtype) if name in data else None
+
+    size = None
+    if "size" in data:
+        size = np.full(shape, np.nan, dtype)
+        size[month, slot] = data["size"].values[month, asset]
     varies = (data.kind.values == "continuous").astype(dtype)
     scale = np.asarray(_cross_sectional_sd(returns, observed), dtype)
     return PanelArrays(
@@ -67,6 +81,9 @@ def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArray
         varies,
         scale,
         np.asarray(periods_per_year, dtype),
+        size,
+        by_time("benchmark_returns"),
+        by_time("portfolio_returns"),
     )
 
 

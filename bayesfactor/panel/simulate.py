@@ -126,6 +126,81 @@ def economy(
     return Economy(Panel(data, frequency, "rank", history=(f"simulate.economy: seed {seed}",)), truth)
 
 
+def priced_economy(
+    *,
+    n_months: int,
+    n_assets: int,
+    n_characteristics: int,
+    n_portfolios: int,
+    seed: int,
+    n_factors: int = 2,
+    alpha: float | Sequence[float] = 0.0,
+    residual_sd: float = 0.01,
+    residual_correlation: float = 0.3,
+    slope_sd: float = 0.03,
+    noise_sd: float = 0.08,
+    ragged: bool = False,
+) -> Economy:
+    """Simulate stocks, factors that are sorted from their characteristics, and test portfolios that load on them.
+
+    Stocks are those of `economy`. Deep characteristics are linear, ``Y = z A'`` with random ``A``; factors are the
+    long-short portfolios of Feng, Polson and Xu (2020), eq. 19 with ``y+ = -50 exp(-5y)``; the benchmark MKT is the
+    average stock. Then ``R = alpha + beta f + gamma MKT + e`` with loadings of unit size and correlated residuals.
+
+    Parameters
+    ----------
+    n_months, n_assets, n_characteristics, seed, slope_sd, noise_sd, ragged : of `economy`.
+    n_portfolios : test portfolios.
+    n_factors : deep factors beyond the benchmark.
+    alpha : one for all portfolios or one each, decimal per month.
+    residual_sd, residual_correlation : of the portfolios' residuals, the correlation between all of them.
+
+    Returns
+    -------
+    `Economy`: a prepared panel with `benchmark_returns` and `portfolio_returns`; its `truth` is `sort_weight` (factor,
+    characteristic), `factor_return` (time, factor), `alpha` (portfolio), `loading` (portfolio, factor),
+    `benchmark_loading` (portfolio), decimal per period.
+    """
+    panel, _ = economy(
+        n_months=n_months,
+        n_assets=n_assets,
+        n_characteristics=n_characteristics,
+        seed=seed,
+        slope_sd=slope_sd,
+        noise_sd=noise_sd,
+        common_mean=0.005,
+        ragged=ragged,
+    )
+    rng = np.random.default_rng([seed, 4])
+    sort_weight = rng.standard_normal((n_factors, n_characteristics))
+    universe, returns = panel.data.in_universe.values, panel.data.returns.values
+    deep = panel.data.characteristics.values @ sort_weight.T
+    factors = np.stack([_sorted_returns(deep[..., p], universe, returns) for p in range(n_factors)], axis=1)
+    market = np.nanmean(returns, axis=1)
+    loading = rng.standard_normal((n_portfolios, n_factors))
+    benchmark_loading = 1.0 + 0.3 * rng.standard_normal(n_portfolios)
+    alphas = np.broadcast_to(np.asarray(alpha, float), (n_portfolios,))
+    shared = np.sqrt(residual_correlation) * rng.standard_normal((n_months, 1))
+    own = np.sqrt(1 - residual_correlation) * rng.standard_normal((n_months, n_portfolios))
+    priced = alphas + factors @ loading.T + market[:, None] * benchmark_loading + residual_sd * (shared + own)
+    names = [f"P{i + 1:0{len(str(n_portfolios))}d}" for i in range(n_portfolios)]
+    times = panel.times
+    panel = panel.join_benchmark(pd.DataFrame({"MKT": market}, times), units="decimal", excess=True)
+    panel = panel.join_portfolios(pd.DataFrame(priced, times, names), units="decimal", excess=True)
+    truth = xr.Dataset(
+        {
+            "sort_weight": (("factor", "characteristic"), sort_weight),
+            "factor_return": (("time", "factor"), factors),
+            "alpha": ("portfolio", alphas),
+            "loading": (("portfolio", "factor"), loading),
+            "benchmark_loading": ("portfolio", benchmark_loading),
+        },
+        {"time": panel.data.time, "characteristic": list(panel.characteristics), "portfolio": names},
+        {"units": "decimal per period"},
+    )
+    return Economy(panel, truth)
+
+
 def frame(
     *,
     n_months: int,
@@ -246,6 +321,21 @@ def _autoregression(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndar
     for t in range(1, shape[0]):
         steps[t] = _PERSISTENCE * steps[t - 1] + np.sqrt(1 - _PERSISTENCE**2) * steps[t]
     return steps
+
+
+def _sorted_returns(deep: np.ndarray, universe: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Long-short returns (time,) of stocks sorted on one deep characteristic (time, asset)."""
+    held = np.where(universe, deep, np.nan)
+    y = (held - np.nanmean(held, axis=1, keepdims=True)) / np.nanstd(held, axis=1, keepdims=True)
+    seen = universe & ~np.isnan(returns)
+
+    def leg(score: np.ndarray) -> np.ndarray:
+        score = np.where(seen, -50.0 * np.exp(-5.0 * np.maximum(np.where(seen, score, 0.0), -1.0)), -np.inf)
+        weight = np.exp(score - score.max(axis=1, keepdims=True))
+        earned: np.ndarray = np.sum(weight * np.where(seen, returns, 0.0), axis=1) / weight.sum(axis=1)
+        return earned
+
+    return leg(y) - leg(-y)
 
 
 def _noise(rng: np.random.Generator, noise: str, shape: tuple[int, ...]) -> np.ndarray:

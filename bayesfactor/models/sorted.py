@@ -1,0 +1,898 @@
+r"""Characteristics-sorted deep factors (Feng, Polson and Xu, 2020), with constant or nonlinear betas (AZT, eq. 1).
+
+.. math::
+    Y_t = \mathrm{network}(z_t), \quad W_t = h(Y_t), \quad f_t = W_t r_t, \quad
+    R_{ti} = \alpha_i + \beta_i' f_t + \gamma_i' g_t + e_{ti}
+
+``h`` makes long-short portfolios of every deep characteristic (`components.rank_weights`), ``g`` are benchmark factors,
+``R`` test portfolios or the stocks themselves. Given the stocks' returns this is a regression: its coefficients, and
+the covariance of ``e``, are integrated out of the program where noise is normal (`components.factor_regression`), and
+drawn exactly afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+from jax import Array
+from numpyro.contrib.module import random_eqx_module
+from numpyro.handlers import reparam
+from numpyro.infer.reparam import LocScaleReparam
+
+from bayesfactor.components import factor_regression as regression
+from bayesfactor.components import networks, rank_weights
+from bayesfactor.components.batches import map_in_batches
+from bayesfactor.components.month import MonthLaw
+from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
+from bayesfactor.errors import DataError, UnsupportedQuantityError, first_three
+from bayesfactor.models import priors
+from bayesfactor.models.checks import one_of, widths
+from bayesfactor.panel import PanelArrays
+
+Params = dict[str, Array]
+
+NETWORK = "network"  # of the deep characteristics
+LOADING, BENCHMARK_LOADING = "loading_network", "benchmark_loading_network"
+SPARE_MONTHS = 24  # beyond assets and coefficients that a full residual covariance needs
+CPU_BLOCK, GPU_BLOCK = 2**15, 2**26  # numbers of a layer that are computed at once
+COMPLETED_AT_ONCE = 2**23  # numbers of Gram matrices on the host
+
+
+class SortedData(NamedTuple):
+    """What the program computes on.
+
+    Attributes
+    ----------
+    characteristics : (month, slot, characteristic), prepared.
+    returns : (month, slot) of the stocks, decimal per period, any finite number where not observed.
+    in_universe, observed : (month, slot) bool.
+    size : (month, slot) known before the month; None without sizes.
+    benchmarks : (month, benchmark), decimal per period.
+    assets : (month, test asset) returns of what is priced, decimal per period.
+    priced : (month, test asset) bool, which of them exist; None where all do.
+    slot : (month, test asset) of a stock that is priced; None for portfolios.
+    whitened : see `factor_regression`; None where the residual covariance is not full.
+    position : (month,) place of each in the window.
+    window : (time,) positions of all months of the window.
+    weight : () months of the window that each month stands for.
+    residual_scale : () typical sd of a test asset's residuals, decimal per period (`typical_residual`).
+    periods_per_year : ().
+    """
+
+    characteristics: Any
+    returns: Any
+    in_universe: Any
+    observed: Any
+    size: Any
+    benchmarks: Any
+    assets: Any
+    priced: Any
+    slot: Any
+    whitened: Any
+    position: Any
+    window: Any
+    weight: Any
+    residual_scale: Any
+    periods_per_year: Any
+
+    def batch(self, positions: Any) -> SortedData:
+        """The months at `positions` (month,) of the whole window, weighted up to it."""
+        by_month = ("characteristics", "returns", "in_universe", "observed", "size", "benchmarks", "assets", "priced")
+        values = {name: getattr(self, name) for name in (*by_month, "slot")}
+        months = {name: None if value is None else value[positions] for name, value in values.items()}
+        weight = self.window.shape[0] / positions.shape[0] + 0 * self.weight
+        return self._replace(**months, whitened=None, position=positions, weight=weight)
+
+
+@dataclass(frozen=True, repr=False)
+class SortedFactorModel:
+    """Factors that are long-short portfolios learned from characteristics, and what they leave unpriced.
+
+    Call it as a NumPyro program on ``model.data(panel.arrays())``, or give it to ``bayesfactor.fit``.
+
+    Parameters
+    ----------
+    n_factors : deep factors, ``P``.
+    hidden : widths of the hidden layers below the deep characteristics; ``()`` sorts on linear combinations.
+    activation : "tanh", "softplus", "relu" or "identity".
+    weights : how a deep characteristic becomes a portfolio: "exponential" (default, eq. 19 with
+        ``y+ = -50 exp(-5y)``), "softmax" (``y+ = y``), or "equal" (top and bottom third), "linear" (in the rank),
+        "value" (thirds, weighted by size), which have no derivative: use those with ``hidden=()`` and one
+        characteristic, as the classical sorts.
+    test_assets : what is priced: "portfolios", those of ``panel.join_portfolios``, or "stocks", the panel's own returns.
+        Stocks on both sides are not a density of their returns: the fit says "pseudo-likelihood" and is refused by
+        comparisons of densities.
+    loadings, benchmark_loadings : "constant" for each test asset, or "network": functions of the stock's
+        characteristics (AZT, eq. 1; stocks only).
+    loading_hidden : widths of the hidden layers of those.
+    alpha : whether every test asset has an alpha.
+    residual_covariance : "full" (between all test assets, inverse Wishart), "factors" (`residual_rank` of them and a
+        diagonal: for many assets and few months), "by_asset" (a variance for each) or "common" (one variance, as
+        published). "auto" is "full" for portfolios with normal noise and "by_asset" otherwise. Residuals of test
+        portfolios are correlated: without that, bands are too narrow.
+    residual_rank : of "factors".
+    pricing_error_penalty : ``lambda`` of eq. 20, weight of squared average residuals; needs ``alpha=False``. It is a
+        property of the estimation, not a prior: months that follow are scored without it.
+    cross_section_penalty : AZT's ``lambda_1``, weight of the squared average residual of a month; needs "common".
+    noise : "normal", "student_t", "laplace" or "huber"; others than normal keep all coefficients as parameters, and
+        need "by_asset" or "common".
+    huber_delta : where Huber's density turns from normal to Laplace, in units of its scale.
+    alpha_sd : prior sd of alpha, decimal per month, of an asset with the typical residual sd; scaled by the asset's own.
+    loading_sd : prior sd of a loading, alike.
+    factor_sharpe : prior sd of the annual Sharpe ratio of a factor. It enters the posterior of the factors' means and
+        covariance, not the factors themselves.
+
+    Notes
+    -----
+    Deep characteristics are standardised every month, so that their level and scale mean nothing, and factors have
+    neither sign nor order: `bayesfactor.align` gives draws both.
+
+    Memory: draws take ``4 * chains * draws * (months * P + assets * (P + D + 2) + parameters)`` bytes, a full residual
+    covariance ``4 * assets**2`` more a draw.
+
+    References
+    ----------
+    Feng, G., Polson, N. G. and Xu, J. (2020), Deep Learning in Characteristics-Sorted Factor Models, eq. 14-20.
+    Agarwal, M., Zouiten, M. and Tulsian, G., Deep Learning for Asset Pricing Using Characteristics-Sorted Factor
+    Models, eq. 1.
+    """
+
+    n_factors: int = 2
+    hidden: tuple[int, ...] = (8,)
+    activation: str = "tanh"
+    weights: str = "exponential"
+    test_assets: str = "portfolios"
+    loadings: str = "constant"
+    benchmark_loadings: str = "constant"
+    loading_hidden: tuple[int, ...] = (4,)
+    alpha: bool = True
+    residual_covariance: str = "auto"
+    residual_rank: int = 2
+    pricing_error_penalty: float = 0.0
+    cross_section_penalty: float = 0.0
+    noise: str = "normal"
+    huber_delta: float = 1.345
+    alpha_sd: float = 0.002
+    loading_sd: float = 1.0
+    factor_sharpe: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "loading_hidden"):
+            object.__setattr__(self, name, widths(name, getattr(self, name)))
+        for name in ("n_factors", "residual_rank"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise DataError(f"{name} must be a whole number, 1 or more: got {name}={value!r}")
+        one_of("activation", self.activation, networks.ACTIVATIONS)
+        one_of("weights", self.weights, rank_weights.FORMS)
+        one_of("test_assets", self.test_assets, ("portfolios", "stocks"))
+        for name in ("loadings", "benchmark_loadings"):
+            one_of(name, getattr(self, name), ("constant", "network"))
+        one_of("residual_covariance", self.residual_covariance, ("auto", "full", "factors", "by_asset", "common"))
+        one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
+        scales = {name: getattr(self, name) for name in ("huber_delta", "alpha_sd", "loading_sd", "factor_sharpe")}
+        wrong = {name: value for name, value in scales.items() if not 0 < value < math.inf}
+        if wrong:
+            raise DataError(f"prior scales and huber_delta must be positive and finite: got {wrong}")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        """Refuse settings that contradict each other."""
+        penalties = {name: getattr(self, name) for name in ("pricing_error_penalty", "cross_section_penalty")}
+        if wrong := {name: value for name, value in penalties.items() if not 0 <= value < math.inf}:
+            raise DataError(f"penalties must be 0 or positive, and finite: got {wrong}")
+        if all(penalties.values()):
+            raise DataError("give one penalty, not both: they weigh the same residuals along different dimensions")
+        if self.pricing_error_penalty and self.alpha:
+            raise DataError(
+                f"pricing_error_penalty={self.pricing_error_penalty} weighs average residuals in place of alphas: "
+                "give alpha=False with it"
+            )
+        if any(penalties.values()) and self.noise != "normal":
+            raise DataError(f"penalties need noise='normal': got noise={self.noise!r}")
+        covariance = self.covariance
+        if self.noise != "normal" and covariance in ("full", "factors"):
+            raise DataError(
+                f"noise={self.noise!r} has no joint density of correlated residuals here: residual_covariance must be "
+                f"'by_asset' or 'common', got {self.residual_covariance!r}"
+            )
+        if self.cross_section_penalty and covariance != "common":
+            raise DataError("cross_section_penalty needs residual_covariance='common'")
+        if self.test_assets == "portfolios" and "network" in (self.loadings, self.benchmark_loadings):
+            raise DataError(
+                "loadings that are functions of characteristics need assets that have characteristics: give "
+                "test_assets='stocks' with them"
+            )
+        if self.test_assets == "stocks" and covariance in ("full", "factors"):
+            raise DataError(
+                f"residual_covariance={covariance!r} needs test assets that are there every month: with "
+                "test_assets='stocks' use 'by_asset' or 'common'"
+            )
+
+    def __repr__(self) -> str:
+        """Class, `n_factors` and `hidden`, and whatever differs from the defaults."""
+        told = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.name in ("n_factors", "hidden") or getattr(self, field.name) != field.default
+        ]
+        return f"SortedFactorModel({', '.join(told)})"
+
+    # ------------------------------------------------------------------ what the model is
+
+    @property
+    def covariance(self) -> str:
+        """`residual_covariance`, "auto" made definite."""
+        if self.residual_covariance != "auto":
+            return self.residual_covariance
+        return "full" if self.test_assets == "portfolios" and self.noise == "normal" else "by_asset"
+
+    @property
+    def collapses(self) -> bool:
+        """Whether the program leaves out the coefficients and the residuals' law, to be drawn by `complete`."""
+        return self.noise == "normal" and not self.cross_section_penalty
+
+    @property
+    def sites_by_month(self) -> bool:
+        """No parameter belongs to a single month."""
+        return False
+
+    @property
+    def likelihood_kind(self) -> str:
+        """A density of the portfolios' returns given the stocks', or none where stocks are on both sides."""
+        if self.test_assets == "stocks":
+            return "pseudo-likelihood"
+        return "penalised likelihood" if self.pricing_error_penalty else "density given stock returns"
+
+    def dims(self) -> dict[str, list[str]]:
+        """Dimensions of the parameters that have labelled ones."""
+        return {
+            "sort_weight": ["factor", "feature"],
+            "factor_return": ["time", "factor"],
+            "alpha": ["test_asset"],
+            "loading": ["test_asset", "factor"],
+            "benchmark_loading": ["test_asset", "benchmark"],
+            "residual_sd": [] if self.covariance == "common" else ["test_asset"],
+            "residual_covariance": ["test_asset", "test_asset_2"],
+            "residual_loading": ["test_asset", "residual_factor"],
+            "residual_unique": ["test_asset"],
+            "factor_mean": ["priced_factor"],
+            "factor_covariance": ["priced_factor", "priced_factor_2"],
+            "factor_covariance_root": ["priced_factor", "priced_factor_2"],
+            "factor_square": ["month"],
+        }
+
+    def constants(self, data: SortedData) -> dict[str, Any]:
+        """What a fit keeps of the data besides its draws."""
+        return {"residual_scale": float(data.residual_scale)}
+
+    def coords(self, data: Any) -> dict[str, Any]:
+        """Labels of those dimensions, from the panel's `data`."""
+        assets = data["asset" if self.test_assets == "stocks" else "portfolio"].values.astype(str)
+        deep = [f"deep_{index}" for index in range(1, self.n_factors + 1)]
+        benchmarks = [str(name) for name in data["benchmark"].values] if "benchmark" in data.coords else []
+        priced = [*deep, *benchmarks]
+        return {
+            "factor": deep,
+            "benchmark": benchmarks,
+            "test_asset": assets,
+            "test_asset_2": assets,
+            "priced_factor": priced,
+            "priced_factor_2": priced,
+        }
+
+    def feature_names(self, characteristics: tuple[str, ...]) -> list[str]:
+        """Labels of what deep characteristics are linear in."""
+        if not self.hidden:
+            return list(characteristics)
+        return [f"unit_{index}" for index in range(1, self.hidden[-1] + 1)]
+
+    def is_internal(self, site: str) -> bool:
+        """Whether a site only serves the sampler's geometry and is not kept in a result."""
+        for prefix in (NETWORK, LOADING, BENCHMARK_LOADING):
+            if site.startswith(f"{prefix}."):
+                return site.startswith(f"{prefix}.{prefix}.")
+        return site.endswith(("_decentered", "_base"))
+
+    def check(self, n_observed: np.ndarray, n_characteristics: int, times: pd.DatetimeIndex) -> None:
+        """Refuse a panel whose months are too small to be sorted.
+
+        Raises
+        ------
+        DataError
+            When a month has fewer than three observed stocks.
+        """
+        small = np.flatnonzero(n_observed < 3)
+        if small.size:
+            months = first_three(f"{time:%Y-%m-%d}" for time in times[small])
+            raise DataError(f"a month must have three observed stocks or more to be sorted: not so in {months}")
+
+    # ------------------------------------------------------------------ data
+
+    def data(self, arrays: PanelArrays) -> SortedData:
+        """The panel's months and what is priced in them.
+
+        Raises
+        ------
+        DataError
+            When the panel has no test portfolios, a benchmark or size lacks months, or a full residual covariance has
+            portfolios with missing months or too few months.
+        """
+        if isinstance(arrays.returns, jax.core.Tracer):
+            raise DataError(
+                "SortedFactorModel is a program of model.data(panel.arrays()): it looks at which returns exist before "
+                "it is compiled. Give NumPyro that in place of panel.arrays()."
+            )
+        n_time = len(arrays.returns)
+        n_benchmarks = 0 if arrays.benchmarks is None else arrays.benchmarks.shape[1]
+        if n_time < self.n_factors + n_benchmarks + 2:
+            raise DataError(
+                f"{self.n_factors} deep factors and {n_benchmarks} benchmarks need at least "
+                f"{self.n_factors + n_benchmarks + 2} months, and there are {n_time}"
+            )
+        benchmarks = np.zeros((n_time, 0)) if arrays.benchmarks is None else np.asarray(arrays.benchmarks)
+        if not np.isfinite(benchmarks).all():
+            raise DataError("every benchmark must be known in every month that is fitted: give join_benchmark them all")
+        if self.weights == "value" and arrays.size is None:
+            raise DataError("weights='value' needs sizes: give size= to read_frame, or join_size")
+        assets, slot = self._assets(arrays)
+        priced = np.isfinite(assets)
+        if not priced.any(axis=0).all():
+            raise DataError("every test asset must have a return in some month that is fitted: drop those that have none")
+        assets = np.where(priced, assets, 0.0)
+        scale = typical_residual(assets, priced, benchmarks, self.n_factors)
+        whole = bool(priced.all())
+        whitened = None
+        if self.covariance in ("full", "factors"):
+            self._check_balanced(priced, n_benchmarks)
+        if self.covariance == "full":
+            whitened = regression.whitened(assets / scale, self.pricing_error_penalty)
+        position = np.arange(n_time, dtype=np.int32)
+        return SortedData(
+            arrays.characteristics,
+            arrays.returns,
+            arrays.in_universe,
+            arrays.observed,
+            arrays.size if self.weights == "value" else None,
+            benchmarks,
+            assets,
+            None if whole else priced,
+            slot,
+            whitened,
+            position,
+            position,
+            np.ones_like(arrays.return_scale),
+            np.asarray(scale),
+            arrays.periods_per_year,
+        )
+
+    def _assets(self, arrays: PanelArrays) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns (time, test asset), NaN where there is none, and their slots if they are stocks."""
+        if self.test_assets == "portfolios":
+            if arrays.portfolios is None:
+                raise DataError(
+                    "SortedFactorModel(test_assets='portfolios') prices the panel's test portfolios, and this panel "
+                    "has none: add them with panel.join_portfolios(...), for example those of sort_portfolios, or give "
+                    "test_assets='stocks'"
+                )
+            return np.asarray(arrays.portfolios), None
+        month, slot = np.nonzero(arrays.observed)
+        asset = arrays.asset[month, slot]
+        shape = (len(arrays.returns), int(arrays.asset.max()) + 1)
+        returns, slots = np.full(shape, np.nan), np.zeros(shape, np.int32)
+        returns[month, asset], slots[month, asset] = arrays.returns[month, slot], slot
+        return returns, slots
+
+    def _check_balanced(self, priced: np.ndarray, n_benchmarks: int) -> None:
+        n_time, n_assets = priced.shape
+        lacking = np.flatnonzero(~priced.all(axis=0))
+        if lacking.size:
+            raise DataError(
+                f"residual_covariance={self.covariance!r} needs test portfolios that are there in every month that is "
+                f"fitted: {len(lacking)} of {n_assets} are not, those at positions {first_three(lacking.tolist())}. "
+                "Drop them or their months, or use residual_covariance='by_asset'."
+            )
+        n_coefficients = self.alpha + self.n_factors + n_benchmarks
+        needed = n_assets + n_coefficients + SPARE_MONTHS
+        if self.covariance == "full" and n_time < needed:
+            raise DataError(
+                f"a full residual covariance of {n_assets} test portfolios with {n_coefficients} coefficients needs at "
+                f"least {needed} months, and there are {n_time}: use residual_covariance='factors'"
+            )
+
+    # ------------------------------------------------------------------ pure functions of one draw
+
+    def features(self, params: Params, z: Array, network: str = NETWORK, hidden: tuple[int, ...] | None = None) -> Array:
+        """Features (stock, feature) of characteristics ``z`` (stock, characteristic)."""
+        hidden = self.hidden if hidden is None else hidden
+        if not hidden:
+            return z
+        prefix = f"{network}."
+        weights = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        empty = networks.FeatureNetwork(z.shape[-1], hidden, self.activation)
+        features: Array = networks.with_parameters(empty, weights).of_stocks(z).T
+        return features
+
+    def deep_characteristics(self, params: Params, z: Array) -> Array:
+        """``Y`` (stock, factor) of a month, before it is standardised; eq. 11-13."""
+        return self.features(params, z) @ params["sort_weight"].T
+
+    def portfolio_weights(self, params: Params, z: Array, universe: Array, size: Array | None) -> rank_weights.Legs:
+        """``W`` of a month: legs (stock, factor), eq. 19."""
+        return rank_weights.rank_weights(self.deep_characteristics(params, z), universe, self.weights, size)
+
+    def factor_returns(self, params: Params, data: SortedData) -> Array:
+        """``f`` (month, factor), decimal per period, eq. 18."""
+
+        def of_month(month: tuple[Any, ...]) -> Array:
+            z, returns, universe, observed, size = month
+            legs = self.portfolio_weights(params, z, universe, size)
+            return rank_weights.portfolio_returns(legs, returns, observed).returns
+
+        months = (data.characteristics, data.returns, data.in_universe, data.observed, data.size)
+        n_numbers = data.returns.shape[1] * max(self.n_factors, data.characteristics.shape[2], *self.hidden, 1)
+        at_once = max(1, (CPU_BLOCK if jax.default_backend() == "cpu" else GPU_BLOCK) // n_numbers)
+        returns: Array = map_in_batches(jax.checkpoint(of_month), jax.tree.map(jnp.asarray, months), at_once)
+        return returns
+
+    def stock_loadings(self, params: Params, z: Array) -> tuple[Array | None, Array | None]:
+        """Loadings (stock, factor) and (stock, benchmark) of characteristics, None where constant; AZT, eq. 1."""
+        return (
+            self._loadings(params, LOADING, "loading", z) if self.loadings == "network" else None,
+            self._loadings(params, BENCHMARK_LOADING, "benchmark_loading", z)
+            if self.benchmark_loadings == "network"
+            else None,
+        )
+
+    def _loadings(self, params: Params, network: str, name: str, z: Array) -> Array:
+        features = self.features(params, z, network, self.loading_hidden)
+        return params[f"{name}_level"] + features @ params[f"{name}_map"].T
+
+    def month_law(self, params: Params, z: Array) -> MonthLaw:
+        """Law of a new month's stock returns given characteristics (stock, characteristic), factors integrated out.
+
+        Raises
+        ------
+        UnsupportedQuantityError
+            Where loadings are not functions of characteristics: a new stock has none.
+        """
+        if not (self.loadings == self.benchmark_loadings == "network") or self.alpha:
+            raise UnsupportedQuantityError(
+                "the law of a month's stock returns needs loadings that are functions of characteristics: "
+                "loadings='network', benchmark_loadings='network', alpha=False. Test portfolios are scored given their "
+                "factors, by pricing_scores."
+            )
+        deep, benchmark = self.stock_loadings(params, z)
+        loadings = jnp.concatenate([deep, benchmark], axis=1)
+        scale = params["residual_sd"]
+        return MonthLaw(
+            mean=loadings @ params["factor_mean"],
+            loadings=loadings,
+            root=params["factor_covariance_root"],
+            scale=scale if scale.ndim == 0 else jnp.sqrt(jnp.mean(scale**2)),
+            log_scale_sd=0.0,
+            noise=self._noise_density(params),
+        )
+
+    def functions(self, params: Params, probes: Array) -> dict[str, Array]:
+        """What is diagnosed: quantities that neither the order nor the sign of factors changes.
+
+        Alphas, the sum over factors of squared returns in some months, the residuals' sd, and the sd over time of what
+        the deep factors explain of the probe rows (probe, characteristic) where loadings are functions of them.
+        """
+        returns = params["factor_return"]
+        months = np.unique(np.linspace(0, len(returns) - 1, 16).astype(int))
+        result = {"factor_square": jnp.sum(returns[months] ** 2, axis=-1)}
+        for name in ("alpha", "residual_sd", "degrees_of_freedom"):
+            if name in params:
+                result[name] = params[name]
+        deep, benchmark = self.stock_loadings(params, probes)
+        if deep is not None:
+            result["common_sd"] = jnp.std(returns @ deep.T, axis=0)
+        if benchmark is not None:
+            result["probe_benchmark_loading"] = benchmark
+        return result
+
+    # ------------------------------------------------------------------ the NumPyro program
+
+    def __call__(self, data: PanelArrays | SortedData) -> None:
+        """Sample statements and the density of the test assets' returns; coefficients integrated out where they can be.
+
+        Parameters
+        ----------
+        data : what `data` made of ``panel.arrays()``.
+        """
+        data = self.data(data) if isinstance(data, PanelArrays) else data
+        if not self.collapses:
+            self.joint(data)
+            return
+        params = self._sample_networks(data) | self._sample_residual_factors(data)
+        params["factor_return"] = numpyro.deterministic("factor_return", self.factor_returns(params, data))
+        numpyro.factor("returns", self.log_evidence(params, data))
+
+    def joint(self, data: PanelArrays | SortedData) -> None:
+        """The same posterior with every coefficient and residual scale a parameter, months in minibatches too."""
+        data = self.data(data) if isinstance(data, PanelArrays) else data
+        params = self._sample_networks(data)
+        params["factor_return"] = numpyro.deterministic("factor_return", self.factor_returns(params, data))
+        law = self._sample_residuals(params, data)
+        assets, regressors = self._regression(params, data)
+        precision = self._precision(data)
+        residuals = assets
+        if regressors.shape[-1]:
+            shape = (assets.shape[1], regressors.shape[-1])
+            flat = dist.ImproperUniform(dist.constraints.real_matrix, (), shape)
+            coefficients = numpyro.sample("coefficient_base", flat)
+            numpyro.factor("coefficients", regression.log_prior_of_coefficients(law, coefficients, precision))
+            for name, value in self._split(coefficients, data).items():
+                numpyro.deterministic(name, value)
+            residuals = assets - regressors @ coefficients.T
+        numpyro.factor("returns", self._log_density(params, law, residuals, data))
+
+    def log_evidence(self, params: Params, data: SortedData) -> Array:
+        """Log density () of the test assets' returns given the factors, coefficients and residual law integrated out."""
+        assets, regressors = self._regression(params, data)
+        penalty, precision = self.pricing_error_penalty, self._precision(data)
+        priced = jnp.ones(assets.shape, bool) if data.priced is None else data.priced
+        sums = regression.sums(regressors, assets, priced, penalty, balanced=data.priced is None)
+        if self.covariance == "full":
+            return regression.log_evidence_of_full_covariance(regressors, data.whitened, sums, precision, penalty)
+        if self.covariance == "factors":
+            law = regression.Structured(params["residual_loading_base"], params["residual_unique_base"])
+            return regression.log_evidence_of_residual_factors(assets, sums, precision, penalty, law)
+        if self.covariance == "common":
+            return regression.log_evidence_of_one_variance(sums, precision, penalty)
+        return jnp.sum(regression.log_evidence_by_asset(sums, precision, penalty))
+
+    def _regression(self, params: Params, data: SortedData) -> tuple[Array, Array]:
+        """Left side (month, test asset) less what networks explain, and regressors; in typical residuals."""
+        factors, benchmarks = params["factor_return"], jnp.asarray(data.benchmarks)
+        assets = jnp.asarray(data.assets)
+        if "network" in (self.loadings, self.benchmark_loadings):
+            assets = assets - jnp.take_along_axis(self._explained(params, data), jnp.asarray(data.slot), axis=1)
+        regressors = regression.design(
+            factors[:, : 0 if self.loadings == "network" else None] / data.residual_scale,
+            benchmarks[:, : 0 if self.benchmark_loadings == "network" else None] / data.residual_scale,
+            intercept=self.alpha,
+        )
+        return assets / data.residual_scale, regressors
+
+    def _explained(self, params: Params, data: SortedData) -> Array:
+        """What loadings that are functions of characteristics explain (month, slot), decimal per period."""
+
+        def of_month(z: Array, factors: Array, benchmarks: Array) -> Array:
+            deep, benchmark = self.stock_loadings(params, z)
+            total = jnp.zeros(z.shape[0], factors.dtype)
+            total = total if deep is None else total + deep @ factors
+            return total if benchmark is None else total + benchmark @ benchmarks
+
+        return jax.vmap(of_month)(jnp.asarray(data.characteristics), params["factor_return"], jnp.asarray(data.benchmarks))
+
+    def _precision(self, data: SortedData) -> Array:
+        """Prior precision (coefficient,) in units of the residuals'."""
+        months = 12.0 / data.periods_per_year
+        alpha = (data.residual_scale / (self.alpha_sd * months)) ** 2
+        n_deep = 0 if self.loadings == "network" else self.n_factors
+        n_benchmarks = 0 if self.benchmark_loadings == "network" else data.benchmarks.shape[1]
+        loading = jnp.full(n_deep + n_benchmarks, self.loading_sd**-2.0)
+        return jnp.concatenate([jnp.reshape(alpha, 1)[: int(self.alpha)], loading])
+
+    def _split(self, coefficients: Any, data: SortedData) -> dict[str, Any]:
+        """Alphas and loadings, decimal per period, of coefficients (..., test asset, coefficient)."""
+        first = int(self.alpha)
+        middle = first + (0 if self.loadings == "network" else self.n_factors)
+        parts = {
+            "alpha": coefficients[..., 0] * data.residual_scale if self.alpha else None,
+            "loading": coefficients[..., first:middle],
+            "benchmark_loading": coefficients[..., middle:],
+        }
+        return {name: part for name, part in parts.items() if part is not None and part.size}
+
+    def _log_density(self, params: Params, law: Any, residuals: Array, data: SortedData) -> Array:
+        """Log density () of residuals (month, test asset) in typical residuals, weighted up to the window."""
+        priced = jnp.ones(residuals.shape, bool) if data.priced is None else data.priced
+        if self.noise != "normal":
+            density = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
+            return data.weight * jnp.sum(jnp.where(priced, density, 0.0))
+        whole = data.position.shape[0] == data.window.shape[0]
+        if whole or not self.pricing_error_penalty:
+            value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty)
+        else:
+            value = data.weight * law.log_density(residuals, priced) + self._penalty_of_halves(law, residuals, priced, data)
+        if self.cross_section_penalty:
+            count = jnp.maximum(jnp.sum(priced, axis=1), 1)
+            total = jnp.sum(jnp.where(priced, residuals, 0.0), axis=1)
+            squares = self.cross_section_penalty * total**2 / count / law.variances[0]
+            value = value + data.weight * 0.5 * jnp.sum(jnp.log1p(self.cross_section_penalty) - squares)
+        return value
+
+    def _penalty_of_halves(self, law: Any, residuals: Array, priced: Array, data: SortedData) -> Array:
+        """The pricing-error penalty from a minibatch, unbiased: average residuals of its two halves, multiplied.
+
+        The square of one average (eq. 27 as published) is too large by its own variance.
+        """
+        half = residuals.shape[0] // 2
+        if half < 1:
+            raise DataError("pricing_error_penalty in minibatches needs two months a step or more: give a larger batch")
+        if not isinstance(law, regression.Independent):
+            raise DataError(
+                "pricing_error_penalty in minibatches needs residual_covariance='by_asset' or 'common'; fit the others "
+                "without batch"
+            )
+        seen = jnp.where(priced, residuals, 0.0)
+        n_months = data.weight * jnp.sum(priced, axis=0)
+        first, second = (
+            jnp.sum(seen[part], axis=0) / jnp.maximum(jnp.sum(priced[part], axis=0), 1)
+            for part in (slice(None, half), slice(half, None))
+        )
+        penalty = self.pricing_error_penalty
+        return 0.5 * jnp.sum(jnp.log1p(penalty) - penalty * n_months * first * second / law.variances)
+
+    # ------------------------------------------------------------------ sample statements
+
+    def _sample_networks(self, data: SortedData) -> Params:
+        """Weights of all networks."""
+        n_characteristics = data.characteristics.shape[-1]
+        with reparam(config=_non_centred):
+            params = self._sample_network(NETWORK, n_characteristics, self.hidden)
+            n_features = self.hidden[-1] if self.hidden else n_characteristics
+            # The scale of a deep characteristic means nothing: it is standardised.
+            direction = priors.Direction(n_features, (self.n_factors,)).to_event(1)
+            params["sort_weight"] = numpyro.sample("sort_weight", direction)
+            sizes = {"loading": self.n_factors, "benchmark_loading": data.benchmarks.shape[1]}
+            for name, network in (("loading", LOADING), ("benchmark_loading", BENCHMARK_LOADING)):
+                if getattr(self, f"{name}s") == "network" and sizes[name]:
+                    params |= self._sample_loading_network(name, network, sizes[name], n_characteristics)
+        return params
+
+    def _sample_network(self, name: str, n_characteristics: int, hidden: tuple[int, ...]) -> Params:
+        if not hidden:
+            return {}
+        network = networks.FeatureNetwork(n_characteristics, hidden, self.activation)
+        drawn = random_eqx_module(name, network, priors.network_prior(name, network, 1.0), scope_divider=".")
+        return {f"{name}.{leaf}": value for leaf, value in networks.parameters_of(drawn).items()}
+
+    def _sample_loading_network(self, name: str, network: str, n_outputs: int, n_characteristics: int) -> Params:
+        """Level and slopes of loadings: over stocks they vary by about `loading_sd`."""
+        params = self._sample_network(network, n_characteristics, self.loading_hidden)
+        level = dist.Normal(0.0, self.loading_sd).expand([n_outputs]).to_event(1)
+        params[f"{name}_level"] = numpyro.sample(f"{name}_level", level)
+        n_features = self.loading_hidden[-1] if self.loading_hidden else n_characteristics
+        gain = networks.prior_gain(self.activation, len(self.loading_hidden)) if self.loading_hidden else 1.0
+        spread = self.loading_sd / (gain * math.sqrt(n_features / 3.0))  # ranks in [-1, 1] have mean square 1/3
+        slopes = dist.Normal(0.0, spread).expand([n_outputs, n_features]).to_event(2)
+        params[f"{name}_map"] = numpyro.sample(f"{name}_map", slopes)
+        return params
+
+    def _sample_residual_factors(self, data: SortedData) -> Params:
+        """Residual factors' loadings and unique variances, in typical residuals."""
+        if self.covariance != "factors":
+            return {}
+        n_assets = data.assets.shape[1]
+        loading = dist.Normal(0.0, 0.5).expand([n_assets, self.residual_rank]).to_event(2)
+        unique = dist.InverseGamma(regression.SHAPE, 1.0).expand([n_assets]).to_event(1)
+        params = {
+            "residual_loading_base": numpyro.sample("residual_loading_base", loading),
+            "residual_unique_base": numpyro.sample("residual_unique_base", unique),
+        }
+        scale = data.residual_scale
+        numpyro.deterministic("residual_loading", params["residual_loading_base"] * scale)
+        numpyro.deterministic("residual_unique", params["residual_unique_base"] * scale**2)
+        total = params["residual_unique_base"] + jnp.sum(params["residual_loading_base"] ** 2, axis=1)
+        numpyro.deterministic("residual_sd", jnp.sqrt(total) * scale)
+        return params
+
+    def _sample_residuals(self, params: Params, data: SortedData) -> regression.Residuals:
+        """The law of the residuals as parameters, in typical residuals."""
+        n_assets, scale = data.assets.shape[1], data.residual_scale
+        if self.covariance == "factors":
+            params |= self._sample_residual_factors(data)
+            return regression.Structured(params["residual_loading_base"], params["residual_unique_base"])
+        if self.covariance == "full":
+            return self._sample_precision(n_assets, scale)
+        n_variances = 1 if self.covariance == "common" else n_assets
+        variance = dist.InverseGamma(regression.SHAPE, 1.0).expand([n_variances]).to_event(1)
+        variances = numpyro.sample("residual_variance_base", variance)
+        if self.noise == "student_t":
+            excess = numpyro.sample("tail_excess_base", dist.Gamma(2.0, 0.2))
+            params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
+        sd = jnp.sqrt(variances) * scale
+        numpyro.deterministic("residual_sd", sd[0] if self.covariance == "common" else sd)
+        return regression.Independent(jnp.broadcast_to(variances, (n_assets,)))
+
+    def _sample_precision(self, n_assets: int, scale: Array) -> regression.Correlated:
+        """``Sigma^-1 ~ Wishart`` by Bartlett's decomposition: no matrix is factorised."""
+        degrees = n_assets + regression.DEGREES
+        shape = 0.5 * (degrees - jnp.arange(n_assets))
+        squares = numpyro.sample("residual_diagonal_base", dist.Gamma(shape, 0.5).to_event(1))
+        n_below = n_assets * (n_assets - 1) // 2
+        below = numpyro.sample("residual_below_base", dist.Normal(0.0, 1.0).expand([n_below]).to_event(1))
+        root = jnp.zeros((n_assets, n_assets), squares.dtype).at[np.tril_indices(n_assets, -1)].set(below)
+        root = (root + jnp.diag(jnp.sqrt(squares))) / math.sqrt(regression.WISHART_SCALE)
+        inverse = jax.scipy.linalg.solve_triangular(root, jnp.eye(n_assets, dtype=root.dtype), lower=True)
+        covariance = inverse.T @ inverse * scale**2
+        numpyro.deterministic("residual_covariance", covariance)
+        numpyro.deterministic("residual_sd", jnp.sqrt(jnp.diagonal(covariance)))
+        return regression.Correlated(root)
+
+    def _noise_density(self, params: Params) -> Noise:
+        """Density of the noise at scale 1."""
+        if self.noise == "student_t":
+            return StudentT(params["degrees_of_freedom"])
+        if self.noise == "huber":
+            return Huber(self.huber_delta)
+        return Laplace() if self.noise == "laplace" else Normal()
+
+    # ------------------------------------------------------------------ what the program leaves out
+
+    def complete(self, params: dict[str, np.ndarray], data: SortedData, rng: np.random.Generator) -> dict[str, Any]:
+        """Exact draws of what the program integrates out, and of the factors' law, given its draws (on the host).
+
+        Parameters
+        ----------
+        params : (draw, ...) draws of the program.
+        data : what it was run on.
+        rng : of these draws.
+
+        Returns
+        -------
+        `alpha`, `loading`, `benchmark_loading`, `residual_sd`, `residual_covariance`, and `factor_mean`,
+        `factor_covariance` with its root, by name: (draw, ...), decimal per period.
+        """
+        n_draws = len(params["factor_return"])
+        done = _law_of_factors(params["factor_return"], data, self.factor_sharpe, rng)
+        if not self.collapses:
+            return done
+        n_assets = data.assets.shape[1]
+        n_coefficients = max(int(self._precision(data).shape[0]), 1)
+        own = n_coefficients**2 * (1 if data.priced is None else n_assets)
+        own += n_assets**2 if self.covariance in ("full", "factors") else 0
+        size = max(1, COMPLETED_AT_ONCE // own)
+        parts = []
+        for first in range(0, n_draws, size):
+            chunk = {name: np.asarray(value[first : first + size], float) for name, value in params.items()}
+            parts.append(self._completed(chunk, data, rng))
+        return done | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _completed(self, params: dict[str, Any], data: SortedData, rng: np.random.Generator) -> dict[str, Any]:
+        """Coefficients and residual law of some draws."""
+        host = jax.tree.map(lambda leaf: np.asarray(leaf, float) if np.asarray(leaf).dtype.kind == "f" else leaf, data)
+        scale, penalty = float(host.residual_scale), self.pricing_error_penalty
+        assets, regressors = self._regressions(params, host)
+        n_draws, n_assets = len(regressors), host.assets.shape[1]
+        priced = np.ones(host.assets.shape, bool) if host.priced is None else np.asarray(host.priced)
+        precision = np.asarray(self._precision(host), float)
+        if assets.ndim == 2:
+            sums = regression.sums(regressors, assets, priced, penalty, balanced=host.priced is None)
+        else:  # every draw's own left side
+            each = [
+                regression.sums(one, left, priced, penalty, balanced=host.priced is None)
+                for one, left in zip(regressors, assets, strict=True)
+            ]
+            sums = regression.Sums(*(np.stack(parts) for parts in zip(*each, strict=True)))
+            sums = sums._replace(n_months=each[0].n_months)
+        given = regression.conditional(sums, precision)
+        result: dict[str, Any] = {}
+        if self.covariance == "full":
+            square = assets.T @ assets
+            if penalty:
+                square = square + penalty / len(assets) * np.outer(assets.sum(axis=0), assets.sum(axis=0))
+            moments = square - given.mean @ np.swapaxes(sums.projection, -1, -2)
+            moments = 0.5 * (moments + np.swapaxes(moments, -1, -2))
+            covariance = regression.draw_covariances(rng, moments, len(assets))
+            result["residual_covariance"] = covariance * scale**2
+            result["residual_sd"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) * scale
+        elif self.covariance == "factors":
+            loadings, unique = params["residual_loading_base"], params["residual_unique_base"]
+            covariance = loadings @ np.swapaxes(loadings, -1, -2) + unique[:, :, None] * np.eye(n_assets)
+        elif self.covariance == "common":
+            one = regression.draw_one_variance(rng, given, sums.n_months)
+            covariance = np.broadcast_to(one[:, None], (n_draws, n_assets))
+            result["residual_sd"] = np.sqrt(one) * scale
+        else:
+            covariance = regression.draw_variances(rng, given, sums.n_months)
+            result["residual_sd"] = np.sqrt(covariance) * scale
+        if regressors.shape[-1]:
+            result |= self._split(regression.draw_coefficients(rng, given, covariance), host)
+        return result
+
+    def _regressions(self, params: dict[str, Any], data: SortedData) -> tuple[Any, Any]:
+        """As `_regression`, of draws on the host: left sides (month, asset) or (draw, month, asset), and regressors."""
+        if "network" in (self.loadings, self.benchmark_loadings):
+            with jax.enable_x64(True):
+                assets, regressors = jax.lax.map(partial(self._regression, data=data), params)
+            return np.asarray(assets), np.asarray(regressors)
+        regressors = regression.design(
+            params["factor_return"] / data.residual_scale, data.benchmarks / data.residual_scale, intercept=self.alpha
+        )
+        return data.assets / data.residual_scale, regressors
+
+
+def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndarray, n_factors: int) -> float:
+    """Median over test assets of the sd of what benchmarks and as many common factors leave, decimal per period.
+
+    It sets the units of the priors. Common factors are principal components of what an intercept and the benchmarks
+    leave; at most one for three assets.
+
+    Parameters
+    ----------
+    assets, priced : (time, asset) returns and whether they exist.
+    benchmarks : (time, benchmark).
+    n_factors : deep factors of the model.
+
+    Raises
+    ------
+    DataError
+        When no asset has returns enough to tell, or they do not differ.
+    """
+    regressors = np.column_stack([np.ones(len(benchmarks)), np.asarray(benchmarks, float)])
+    left = np.zeros(assets.shape)
+    spare = priced.sum(axis=0) - regressors.shape[1]
+    usable = np.flatnonzero(spare >= regressors.shape[1] + n_factors)
+    for asset in usable:
+        seen = priced[:, asset]
+        own = np.asarray(assets[seen, asset], float)
+        slopes, *_ = np.linalg.lstsq(regressors[seen], own, rcond=None)
+        left[seen, asset] = own - regressors[seen] @ slopes
+    n_components = min(n_factors, len(usable) // 3)
+    if n_components:
+        within = left[:, usable]
+        components = np.linalg.eigh(within @ within.T)[1][:, -n_components:]
+        # Of an asset with gaps the projection is of its own months.
+        for asset in usable:
+            seen = priced[:, asset]
+            slopes, *_ = np.linalg.lstsq(components[seen], left[seen, asset], rcond=None)
+            left[seen, asset] -= components[seen] @ slopes
+    spreads = np.sqrt(np.sum(left[:, usable] ** 2, axis=0) / (spare[usable] - n_components))
+    scale = float(np.median(spreads)) if len(usable) else 0.0
+    if not scale > 1e-12:
+        raise DataError(
+            f"test assets must have returns that {benchmarks.shape[1]} benchmarks and {n_factors} factors do not explain "
+            f"entirely, in at least {2 * regressors.shape[1] + n_factors} months: none of {assets.shape[1]} has"
+        )
+    return scale
+
+
+def _law_of_factors(
+    factors: np.ndarray, data: SortedData, annual_sharpe: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Mean and covariance of deep and benchmark factors (draw, factor, ...): given the factors an exact draw.
+
+    ``mean | Sigma ~ N(0, Sigma S^2 / periods per year)`` with ``S`` the prior sd of an annual Sharpe ratio, and
+    Jeffreys' prior of ``Sigma``.
+    """
+    factors = np.asarray(factors, float)
+    n_draws, n_time, _ = factors.shape
+    benchmarks = np.broadcast_to(np.asarray(data.benchmarks, float), (n_draws, n_time, data.benchmarks.shape[1]))
+    every = np.concatenate([factors, benchmarks], axis=-1)
+    size = every.shape[-1]
+    prior_months = float(data.periods_per_year) / annual_sharpe**2
+    mean = every.mean(axis=1)
+    centred = every - mean[:, None]
+    moments = np.swapaxes(centred, 1, 2) @ centred
+    moments += prior_months * n_time / (prior_months + n_time) * mean[:, :, None] * mean[:, None, :]
+    scale = np.linalg.cholesky(moments)
+    triangle = np.tril(rng.standard_normal(moments.shape), -1)
+    triangle[:, np.arange(size), np.arange(size)] = np.sqrt(
+        rng.chisquare(n_time - np.arange(size), size=(n_draws, size))
+    )
+    root = scale @ np.swapaxes(np.linalg.inv(triangle), -1, -2)
+    covariance = root @ np.swapaxes(root, -1, -2)
+    lower = np.linalg.cholesky(covariance)
+    normals = rng.standard_normal((n_draws, size, 1))
+    drawn = n_time / (prior_months + n_time) * mean + (lower @ normals)[..., 0] / math.sqrt(prior_months + n_time)
+    return {"factor_mean": drawn, "factor_covariance": covariance, "factor_covariance_root": lower}
+
+
+def _non_centred(site: dict[str, Any]) -> LocScaleReparam | None:
+    """Weights of networks are sampled in units of their prior."""
+    return LocScaleReparam(centered=0.0) if site["name"].endswith(".weight") else None
