@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesfactor.errors import DataError
 from bayesfactor.panel import PanelArrays
+from bayesfactor.panel.arrays import BY_TIME
 
 if TYPE_CHECKING:
     from bayesfactor.panel import Panel
@@ -76,8 +77,10 @@ class Design:
         )
 
 
-def data_set(design: Design | Panel, seed: int, index: int, *, by_month: bool) -> PanelArrays:
-    """The `index`-th data set of a study, without returns.
+def data_set(
+    design: Design | Panel, seed: int, index: int, *, by_month: bool, keep_returns: bool = False
+) -> PanelArrays:
+    """The `index`-th data set of a study, without returns unless the model takes them as given.
 
     A panel is its own design: its characteristics, universe and gaps, and the scale of its returns. Where every month
     is a fit of its own, a data set is one month: of a panel, its months in turn.
@@ -90,7 +93,7 @@ def data_set(design: Design | Panel, seed: int, index: int, *, by_month: bool) -
         t = months[index % len(months)]
         kept = {name: leaf[t : t + 1] for name, leaf in arrays._asdict().items() if name in BY_TIME and leaf is not None}
         arrays = arrays._replace(**kept)
-    return arrays._replace(returns=np.zeros_like(arrays.returns))
+    return arrays if keep_returns else arrays._replace(returns=np.zeros_like(arrays.returns))
 
 
 def describe(design: Design | Panel) -> dict[str, Any]:

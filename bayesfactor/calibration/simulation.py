@@ -28,9 +28,17 @@ Params = dict[str, Array]
 Quantities = Callable[[Any, Params, PanelArrays], dict[str, Array]]
 
 
+def prices_assets(model: Any) -> bool:
+    """Whether a model's likelihood is of test assets given the stocks' returns, which are then part of the design."""
+    return hasattr(model, "simulate_assets")
+
+
 def draw_prior(model: Any, rng_key: Array, data: Any) -> Params:
-    """One draw of all sites, deterministic ones included, under their names in a posterior."""
-    sites = handlers.trace(handlers.seed(model, rng_key)).get_trace(data)
+    """One draw of all sites, deterministic ones included, under their names in a posterior.
+
+    Of a program that integrates parameters out, `joint` has them all.
+    """
+    sites = handlers.trace(handlers.seed(getattr(model, "joint", model), rng_key)).get_trace(data)
     kept = ("sample", "deterministic")
     return {name: site["value"] for name, site in sites.items() if site["type"] in kept and not site.get("is_observed")}
 
@@ -44,6 +52,14 @@ def law_of_month(model: Any, params: Params, z: Array, position: Array) -> month
         law: month.MonthLaw = model.training_law(params, z, position)
         return law
     return model.month_law(params, z)  # type: ignore[no-any-return]
+
+
+def simulate(model: Any, rng_key: Array, params: Params, arrays: PanelArrays) -> PanelArrays:
+    """The same months with what the model explains drawn given one draw of its parameters."""
+    if prices_assets(model):
+        drawn: PanelArrays = model.simulate_assets(params, arrays, rng_key)
+        return drawn
+    return arrays._replace(returns=simulate_returns(model, rng_key, params, arrays))
 
 
 def simulate_returns(model: Any, rng_key: Array, params: Params, arrays: PanelArrays) -> Array:
@@ -65,6 +81,9 @@ def log_likelihood(model: Any, params: Params, arrays: PanelArrays) -> Array:
     noise level that it does not hold by quadrature or importance sampling. The same function at the truth and at the
     draws, so that its ranks are uniform whether or not it is exact.
     """
+    if prices_assets(model):
+        density: Array = model.log_density_of_assets(params, arrays)
+        return density
     trained = hasattr(model, "training_law")
 
     def one(z: Array, returns: Array, observed: Array, position: Array) -> Array:
@@ -136,7 +155,7 @@ class Programs(NamedTuple):
     """The compiled pieces of a study; leading dimensions are (data set) and, of `rank`, (data set, chain, draw)."""
 
     prior: Callable[..., Params]  # keys, data without returns
-    simulate: Callable[..., Array]  # keys, truth, arrays
+    simulate: Callable[..., PanelArrays]  # keys, truth, arrays
     at_truth: Callable[..., dict[str, np.ndarray]]  # params (data set, ...), arrays
     at_draws: Callable[..., dict[str, np.ndarray]]  # params (data set, chain, draw, ...), arrays
 
@@ -176,7 +195,7 @@ def programs_of(model: Any, truth: Any, extra: Quantities | None) -> Programs:
 
     return Programs(
         prior=compiled(lambda key, data: draw_prior(truth, key, data)),
-        simulate=compiled(lambda key, params, arrays: simulate_returns(truth, key, params, arrays)),
+        simulate=compiled(lambda key, params, arrays: simulate(truth, key, params, arrays)),
         at_truth=at_truth,
         at_draws=of_draws,
     )

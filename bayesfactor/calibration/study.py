@@ -202,7 +202,8 @@ class _Study:
         for name, value in (("fits", fits), ("chunk", chunk), ("n_ranks", n_ranks)):
             if as_integer(name, value) < 1:
                 raise DataError(f"{name} must be at least 1: got {value}")
-        lacking = [name for name in ("month_law", "functions", "data") if not hasattr(model, name)]
+        law = "log_density_of_assets" if simulation.prices_assets(model) else "month_law"
+        lacking = [name for name in (law, "functions", "data") if not hasattr(model, name)]
         if lacking or isinstance(model, type):
             raise DataError(
                 f"a model that is calibrated must be an instance with month_law, functions and data: {model!r} "
@@ -214,7 +215,8 @@ class _Study:
         inference = settings_by_month(inference) if is_by_month(model) else inference
         design = Design() if design is None else design
         truth = model if truth is None else truth
-        arrays = designs.data_set(design, 0, 0, by_month=is_by_month(model))
+        keep = simulation.prices_assets(model)
+        arrays = designs.data_set(design, 0, 0, by_month=is_by_month(model), keep_returns=keep)
         reduced = not prepare.holds_stocks(model.data(arrays), arrays)
         known = isinstance(inference, NUTS | SVI | Exact)
         double = prepare.double_precision(inference, reduced=reduced) if known else True
@@ -328,15 +330,24 @@ class _Study:
         """Arrays with returns, the model's data and the truth, all with a leading dimension of data sets."""
         by_month = is_by_month(self.model)
         blank = [
-            designs.data_set(self.design, _design_seed(self.seed, attempt, index), index, by_month=by_month)
+            designs.data_set(
+                self.design,
+                _design_seed(self.seed, attempt, index),
+                index,
+                by_month=by_month,
+                keep_returns=simulation.prices_assets(self.model),
+            )
             for index in range(first, first + size)
         ]
         keys = self._keys(attempt, first, size)
         arrays = _stacked(blank, double)
         truth = self.programs.prior(keys[:, 0], _data(self.truth, blank, double))
-        returns = np.asarray(self.programs.simulate(keys[:, 1], truth, arrays))
-        filled = [one._replace(returns=values.astype(float)) for one, values in zip(blank, returns, strict=True)]
-        return arrays._replace(returns=returns), _data(self.model, filled, double), truth
+        arrays = jax.tree.map(np.asarray, self.programs.simulate(keys[:, 1], truth, arrays))
+        drawn = "portfolios" if simulation.prices_assets(self.model) else "returns"
+        filled = [
+            one._replace(**{drawn: getattr(arrays, drawn)[index].astype(float)}) for index, one in enumerate(blank)
+        ]
+        return arrays, _data(self.model, filled, double, like=blank[0]), truth
 
     def _draws(self, data: Any, keys: jax.Array) -> Draws:
         inference = self.inference
@@ -366,8 +377,17 @@ def _stacked(trees: list[Any], double: bool) -> Any:
     return cast(jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees), double)
 
 
-def _data(model: Any, sets: list[PanelArrays], double: bool) -> Any:
-    """What the program computes on, of many data sets."""
+def _data(model: Any, sets: list[PanelArrays], double: bool, like: PanelArrays | None = None) -> Any:
+    """What the program computes on, of many data sets.
+
+    Parameters
+    ----------
+    like : a data set that the units of priors are taken from where the model measures them on what it explains: a prior
+        must not look at what was simulated.
+    """
+    if like is not None and simulation.prices_assets(model):
+        scale = float(model.data(like).residual_scale)
+        return _stacked([model.data(arrays, residual_scale=scale) for arrays in sets], double)
     if not is_by_month(model):
         return _stacked([model.data(arrays) for arrays in sets], double)
     # A month's fit takes the scale of its prior from the month's own returns; here the prior must not look at them.

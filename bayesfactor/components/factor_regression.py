@@ -248,6 +248,11 @@ class Independent(NamedTuple):
         log_determinant = n_months * jnp.log(self.variances) - jnp.log1p(penalty) * (n_months > 0)
         return -0.5 * jnp.sum(n_months * LOG_2PI + log_determinant + squares / self.variances)
 
+    def draw(self, rng_key: Array, n_months: int) -> Array:
+        """Residuals (time, asset)."""
+        normals = jax.random.normal(rng_key, (n_months, self.variances.shape[0]), self.variances.dtype)
+        return normals * jnp.sqrt(self.variances)
+
 
 class Correlated(NamedTuple):
     """Residuals with a full covariance between assets.
@@ -268,6 +273,36 @@ class Correlated(NamedTuple):
             squares = squares + penalty / n_months * jnp.sum(jnp.sum(whitened, axis=0) ** 2)
         log_determinant = -2.0 * n_months * jnp.sum(jnp.log(jnp.diagonal(self.precision_root)))
         return -0.5 * (n_months * n_assets * LOG_2PI + log_determinant - n_assets * jnp.log1p(penalty) + squares)
+
+    def draw(self, rng_key: Array, n_months: int) -> Array:
+        """Residuals (time, asset)."""
+        normals = jax.random.normal(rng_key, (n_months, len(self.precision_root)), self.precision_root.dtype)
+        return jax.scipy.linalg.solve_triangular(self.precision_root.T, normals.T, lower=False).T
+
+
+class Covariance(NamedTuple):
+    """The same, from the covariance itself; nothing is factorised by LAPACK (decision 9).
+
+    Attributes
+    ----------
+    matrix : (asset, asset) ``Sigma``.
+    """
+
+    matrix: Array
+
+    def log_density(self, residuals: Array, observed: Any = None, penalty: float = 0.0) -> Array:
+        """Log density () of residuals (time, asset), all observed."""
+        n_months, n_assets = residuals.shape
+        inverse, log_determinant = symmetric_inverse(self.matrix)
+        total = jnp.sum(residuals, axis=0)
+        moments = residuals.T @ residuals + penalty / n_months * jnp.outer(total, total)
+        constant = n_months * (n_assets * LOG_2PI + log_determinant) - n_assets * jnp.log1p(penalty)
+        return -0.5 * (constant + jnp.sum(inverse * moments))
+
+    def draw(self, rng_key: Array, n_months: int) -> Array:
+        """Residuals (time, asset)."""
+        normals = jax.random.normal(rng_key, (n_months, len(self.matrix)), self.matrix.dtype)
+        return normals @ jnp.linalg.cholesky(self.matrix).T
 
 
 class Structured(NamedTuple):
@@ -295,6 +330,13 @@ class Structured(NamedTuple):
         constant = n_assets * (LOG_2PI - jnp.log1p(penalty) / n_months) + log_determinant
         return -0.5 * (n_months * constant + trace)
 
+    def draw(self, rng_key: Array, n_months: int) -> Array:
+        """Residuals (time, asset)."""
+        shared_key, own_key = jax.random.split(rng_key)
+        shared = jax.random.normal(shared_key, (n_months, self.loadings.shape[1]), self.loadings.dtype)
+        own = jax.random.normal(own_key, (n_months, self.loadings.shape[0]), self.loadings.dtype)
+        return shared @ self.loadings.T + own * jnp.sqrt(self.unique)
+
     def inner(self) -> tuple[Array, Array]:
         """``(I + L'D^-1 L)^-1`` (residual factor, residual factor), and ``log |Sigma|``."""
         scaled = self.loadings / self.unique[:, None]
@@ -303,7 +345,7 @@ class Structured(NamedTuple):
         return inner, jnp.sum(jnp.log(self.unique)) + log_inner
 
 
-Residuals = Independent | Correlated | Structured
+Residuals = Independent | Correlated | Covariance | Structured
 
 
 def log_prior_of_coefficients(law: Residuals, coefficients: Array, precision: Array) -> Array:

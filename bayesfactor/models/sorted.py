@@ -269,6 +269,7 @@ class SortedFactorModel:
             "factor_covariance": ["priced_factor", "priced_factor_2"],
             "factor_covariance_root": ["priced_factor", "priced_factor_2"],
             "factor_square": ["month"],
+            "explained_sd": ["test_asset"],
         }
 
     def constants(self, data: SortedData) -> dict[str, Any]:
@@ -318,8 +319,13 @@ class SortedFactorModel:
 
     # ------------------------------------------------------------------ data
 
-    def data(self, arrays: PanelArrays) -> SortedData:
+    def data(self, arrays: PanelArrays, residual_scale: float | None = None) -> SortedData:
         """The panel's months and what is priced in them.
+
+        Parameters
+        ----------
+        arrays : of the panel.
+        residual_scale : the units of the priors, decimal per period; measured on the test assets' returns if None.
 
         Raises
         ------
@@ -349,7 +355,9 @@ class SortedFactorModel:
         if not priced.any(axis=0).all():
             raise DataError("every test asset must have a return in some month that is fitted: drop those that have none")
         assets = np.where(priced, assets, 0.0)
-        scale = typical_residual(assets, priced, benchmarks, self.n_factors)
+        scale = residual_scale
+        if scale is None:
+            scale = typical_residual(assets, priced, benchmarks, self.n_factors)
         whole = bool(priced.all())
         whitened = None
         if self.covariance in ("full", "factors"):
@@ -495,12 +503,76 @@ class SortedFactorModel:
         for name in ("alpha", "residual_sd", "degrees_of_freedom"):
             if name in params:
                 result[name] = params[name]
+        if "loading" in params:
+            result["explained_sd"] = jnp.std(returns @ params["loading"].T, axis=0)
         deep, benchmark = self.stock_loadings(params, probes)
         if deep is not None:
             result["common_sd"] = jnp.std(returns @ deep.T, axis=0)
         if benchmark is not None:
             result["probe_benchmark_loading"] = benchmark
         return result
+
+    # ------------------------------------------------------------------ test assets given everything
+
+    def simulate_assets(self, params: Params, arrays: PanelArrays, rng_key: Array) -> PanelArrays:
+        """The same months with returns of the test portfolios drawn given those of the stocks and one draw of `joint`.
+
+        Raises
+        ------
+        UnsupportedQuantityError
+            When stocks are on both sides: what is fitted is no density of their returns.
+        """
+        self._require_density()
+        law, shape = self._residual_law(params), arrays.portfolios.shape
+        if self.noise == "normal":
+            residuals = law.draw(rng_key, shape[0])
+        else:
+            drawn = self._noise_density(params).draw(rng_key, shape, jnp.result_type(float))
+            residuals = drawn * jnp.sqrt(law.variances)
+        if self.pricing_error_penalty:  # the penalised months are a little negatively correlated
+            share = 1.0 - 1.0 / math.sqrt(1.0 + self.pricing_error_penalty)
+            residuals = residuals - share * jnp.mean(residuals, axis=0)
+        if self.cross_section_penalty:
+            share = 1.0 - 1.0 / math.sqrt(1.0 + self.cross_section_penalty)
+            residuals = residuals - share * jnp.mean(residuals, axis=1, keepdims=True)
+        priced = jnp.isfinite(arrays.portfolios)
+        explained = self._explained_by_factors(params, arrays)
+        return arrays._replace(portfolios=jnp.where(priced, explained + residuals, jnp.nan))
+
+    def log_density_of_assets(self, params: Params, arrays: PanelArrays) -> Array:
+        """Log density () of the test portfolios' returns given those of the stocks and one draw, all months."""
+        self._require_density()
+        law = self._residual_law(params)
+        priced = jnp.isfinite(arrays.portfolios)
+        residuals = jnp.where(priced, arrays.portfolios - self._explained_by_factors(params, arrays), 0.0)
+        if self.noise != "normal":
+            density = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
+            return jnp.sum(jnp.where(priced, density, 0.0))
+        value = law.log_density(residuals, priced, self.pricing_error_penalty)
+        return value + self._cross_section(law, residuals, priced)
+
+    def _require_density(self) -> None:
+        if self.test_assets == "stocks":
+            raise UnsupportedQuantityError(
+                "with test_assets='stocks' returns are on both sides of the regression: a pseudo-likelihood, of which "
+                "nothing can be simulated or scored"
+            )
+
+    def _residual_law(self, params: Params) -> regression.Residuals:
+        """Of one draw, decimal per period; independent unless the covariance is in the draw."""
+        if self.covariance == "factors":
+            return regression.Structured(params["residual_loading"], params["residual_unique"])
+        if self.covariance == "full":
+            return regression.Covariance(params["residual_covariance"])
+        n_assets = params["loading"].shape[0]
+        return regression.Independent(jnp.broadcast_to(params["residual_sd"] ** 2, (n_assets,)))
+
+    def _explained_by_factors(self, params: Params, arrays: PanelArrays) -> Array:
+        """``alpha + beta f + gamma g`` (time, test portfolio), decimal per period."""
+        explained = params["factor_return"] @ params["loading"].T
+        if "benchmark_loading" in params:
+            explained = explained + arrays.benchmarks @ params["benchmark_loading"].T
+        return explained + params["alpha"] if self.alpha else explained
 
     # ------------------------------------------------------------------ the NumPyro program
 
@@ -529,10 +601,8 @@ class SortedFactorModel:
         precision = self._precision(data)
         residuals = assets
         if regressors.shape[-1]:
-            shape = (assets.shape[1], regressors.shape[-1])
-            flat = dist.ImproperUniform(dist.constraints.real_matrix, (), shape)
-            coefficients = numpyro.sample("coefficient_base", flat)
-            numpyro.factor("coefficients", regression.log_prior_of_coefficients(law, coefficients, precision))
+            prior = _Coefficients(law, precision, assets.shape[1])
+            coefficients = numpyro.sample("coefficient_base", prior)
             for name, value in self._split(coefficients, data).items():
                 numpyro.deterministic(name, value)
             residuals = assets - regressors @ coefficients.T
@@ -608,12 +678,16 @@ class SortedFactorModel:
             value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty)
         else:
             value = data.weight * law.log_density(residuals, priced) + self._penalty_of_halves(law, residuals, priced, data)
-        if self.cross_section_penalty:
-            count = jnp.maximum(jnp.sum(priced, axis=1), 1)
-            total = jnp.sum(jnp.where(priced, residuals, 0.0), axis=1)
-            squares = self.cross_section_penalty * total**2 / count / law.variances[0]
-            value = value + data.weight * 0.5 * jnp.sum(jnp.log1p(self.cross_section_penalty) - squares)
-        return value
+        return value + data.weight * self._cross_section(law, residuals, priced)
+
+    def _cross_section(self, law: Any, residuals: Array, priced: Array) -> Array | float:
+        """What the penalty on the average residual of each month adds to a log density; AZT's second term."""
+        if not self.cross_section_penalty:
+            return 0.0
+        count = jnp.sum(priced, axis=1)
+        total = jnp.sum(jnp.where(priced, residuals, 0.0), axis=1)
+        squares = self.cross_section_penalty * total**2 / jnp.maximum(count, 1) / law.variances[0]
+        return 0.5 * jnp.sum(jnp.log1p(self.cross_section_penalty) * (count > 0) - squares)
 
     def _penalty_of_halves(self, law: Any, residuals: Array, priced: Array, data: SortedData) -> Array:
         """The pricing-error penalty from a minibatch, unbiased: average residuals of its two halves, multiplied.
@@ -891,6 +965,25 @@ def _law_of_factors(
     normals = rng.standard_normal((n_draws, size, 1))
     drawn = n_time / (prior_months + n_time) * mean + (lower @ normals)[..., 0] / math.sqrt(prior_months + n_time)
     return {"factor_mean": drawn, "factor_covariance": covariance, "factor_covariance_root": lower}
+
+
+class _Coefficients(dist.Distribution):
+    """Prior of coefficients (asset, coefficient): ``c_k ~ N(0, Sigma / P_0k)``."""
+
+    support = dist.constraints.real_matrix
+
+    def __init__(self, law: regression.Residuals, precision: Array, n_assets: int) -> None:
+        self.law, self.precision = law, precision
+        super().__init__((), (n_assets, precision.shape[0]))
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """One draw (asset, coefficient)."""
+        drawn = self.law.draw(key, self.precision.shape[0])
+        return drawn.T / jnp.sqrt(self.precision)
+
+    def log_prob(self, value: Array) -> Array:
+        """Log density ()."""
+        return regression.log_prior_of_coefficients(self.law, value, self.precision)
 
 
 def _non_centred(site: dict[str, Any]) -> LocScaleReparam | None:

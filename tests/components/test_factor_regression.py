@@ -212,11 +212,14 @@ def test_residuals_have_their_dense_density(penalty):
         (fr.Correlated(jnp.asarray(root)), np.linalg.inv(root @ root.T)),
         (fr.Structured(jnp.asarray(loadings), jnp.asarray(unique)), loadings @ loadings.T + np.diag(unique)),
         (fr.Independent(jnp.asarray(unique)), np.diag(unique)),
+        (fr.Covariance(jnp.linalg.inv(jnp.asarray(root @ root.T))), np.linalg.inv(root @ root.T)),
     ]
     for law, sigma in laws:
         want = stats.matrix_normal(np.zeros((T, J)), inverse_penalised(T, penalty), sigma).logpdf(residuals)
         found = law.log_density(jnp.asarray(residuals), jnp.ones((T, J), bool), penalty)
         assert float(found) == pytest.approx(want, abs=1e-9)
+        drawn = np.asarray(law.draw(jax.random.key(1), 20_000))
+        np.testing.assert_allclose(np.cov(drawn.T), sigma, atol=0.06 * np.abs(sigma).max())
 
 
 def test_draws_have_the_moments_of_their_laws():
