@@ -282,3 +282,38 @@ def test_reliability_says_verdicts_sample_and_doubt() -> None:
     assert "deep: fit status WARN" in shown
     sure = calibration(1).assign_attrs(p_value=1e-9)
     assert "(p < 0.001)" in texts(plots.plot_reliability({"linear": sure}))
+
+
+def test_rank_weights_are_those_of_the_component_in_percent_of_a_leg() -> None:
+    from bayesfactor.components.rank_weights import effective_number, rank_weights
+
+    rng = np.random.default_rng(1)
+    values = {"deep 1": rng.standard_normal(500), "deep 2": rng.exponential(size=500)}
+    left, right = plots.plot_rank_weights(values, form="softmax", n_stocks=300).axes
+    assert [line.get_label().split(":")[0] for line in right.lines[:2]] == list(values)
+    for line, characteristic in zip(right.lines, values.values(), strict=False):
+        legs = rank_weights(np.sort(characteristic)[:, None], np.ones(500, bool), "softmax")
+        np.testing.assert_allclose(line.get_ydata(), 100 * legs.net[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(line.get_xdata(), (np.arange(500) + 0.5) / 5)
+        largest, number = 100 * float(legs.net.max()), float(effective_number(legs.long)[0])
+        assert f"long {number:,.0f}, {largest:.2f}%;" in line.get_label()
+    equal = next(line for line in left.lines if line.get_label().startswith("equal"))
+    np.testing.assert_allclose(equal.get_ydata(), np.repeat([-1.0, 0.0, 1.0], 100), rtol=1e-6)
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_rank_weights_by_default_are_the_figure_of_the_paper() -> None:
+    figure = plots.plot_rank_weights()
+    shown = texts(figure)
+    assert "3,000 stocks, normal characteristics" in shown
+    assert "Weights by distribution: exponential" in shown
+    for name in ("exponential", "softmax", "linear", "equal", "normal", "log-normal", "uniform"):
+        assert f"{name}: long " in shown
+    normal, skewed, bounded = (line.get_ydata() for line in figure.axes[1].lines[:3])
+    np.testing.assert_array_equal(normal, figure.axes[0].lines[0].get_ydata())
+    # As the paper describes: the bounded one holds more of the middle and less of the ends, the skewed one few stocks
+    # in its long leg and most of the lower half in its short one.
+    assert bounded[2100] > 2 * normal[2100]
+    assert bounded[-1] < normal[-1]
+    assert (skewed > 1e-3).sum() < 600
+    assert (skewed < -1e-3).sum() > 1100

@@ -131,8 +131,8 @@ def standardise(y: Array, universe: Array) -> Array:
     """Characteristics of mean 0 and standard deviation 1 (divisor n) over the universe of one month.
 
     Where the largest and the smallest value differ only by rounding (`ROUNDINGS` units in the last place) there is no
-    dispersion: the result is 0, with derivative 0. Standardising does not feel an affine map, so values are brought to
-    [-1, 1] first: the squares of very large or small ones would not be finite, or not there.
+    dispersion: the result is 0, with derivative 0. Standardising does not feel an affine map, so values are brought
+    near 0 and 1 first: the squares of very large or small ones would not be finite, or not there.
 
     Parameters
     ----------
@@ -153,17 +153,16 @@ def _by_factor(function: Callable[..., Any], *columns: Array) -> Any:
 
 
 def _standardised(y: Array, universe: Array) -> Array:
-    y = jnp.where(universe, y, 0.0)
+    y, count = jnp.where(universe, y, 0.0), _count(universe, y.dtype)
     fixed = jax.lax.stop_gradient(y)
     top = jnp.max(fixed, where=universe, initial=-jnp.inf)
     bottom = jnp.min(fixed, where=universe, initial=jnp.inf)
     half = top / 2 - bottom / 2
     rounding = jnp.finfo(y.dtype).eps * jnp.maximum(jnp.abs(top), jnp.abs(bottom))
     flat = (2 * half <= ROUNDINGS * rounding) & (top < jnp.inf) & (bottom > -jnp.inf)  # also of an empty universe
-    middle, half = jnp.where(flat, 0.0, top / 2 + bottom / 2), jnp.where(flat, 1.0, half)
-    unit = jnp.where(universe & ~flat, (y - middle) / half, 0.0)
+    near = (y - jnp.sum(fixed) / count) / jnp.where(flat, 1.0, half)  # from the mean, but for rounding
+    unit = jnp.where(universe & ~flat, near, 0.0)
 
-    count = _count(universe, y.dtype)
     centred = unit - jnp.sum(unit) / count
     variance = jnp.sum(centred**2, where=universe) / count  # at least 2 / n: the ends are 2 apart
     return jnp.where(universe, centred / jnp.sqrt(jnp.where(flat, 1.0, variance)), 0.0)

@@ -8,6 +8,7 @@ from bayesfactor.plots.bands import (
     plot_sensitivities_over_time,
 )
 from bayesfactor.plots.calibration import plot_rank_ecdf
+from bayesfactor.plots.rank_weights import plot_rank_weights
 from bayesfactor.plots.reliability import plot_reliability
 from bayesfactor.plots.scores import plot_month_scores
 
@@ -16,6 +17,7 @@ __all__ = [
     "plot_interactions",
     "plot_month_scores",
     "plot_rank_ecdf",
+    "plot_rank_weights",
     "plot_ranks",
     "plot_reliability",
     "plot_sensitivities",
