@@ -60,6 +60,7 @@ _MODULES = {
     "models": "bayesfactor.models",
     "metrics": "bayesfactor.evaluation.metrics",
     "plots": "bayesfactor.plots",
+    "pricing": "bayesfactor.evaluation.pricing",
 }
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "month_scores",
     "open_panel",
     "plots",
+    "pricing",
     "processes",
     "read_frame",
     "readers",
@@ -115,7 +117,7 @@ __all__ = [
 if TYPE_CHECKING:
     from bayesfactor import baselines, calibration, errors, models, plots
     from bayesfactor.calibration import calibrate
-    from bayesfactor.evaluation import choose_architecture, metrics, month_scores
+    from bayesfactor.evaluation import choose_architecture, metrics, month_scores, pricing
     from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
     from bayesfactor.evaluation.common_law import common_law
     from bayesfactor.evaluation.compare import compare, difference_intervals
