@@ -390,7 +390,7 @@ def _loadings(
         raise AlignmentError(f"loadings and factors must be of the same factors: loadings {what}.")
     array = array.sel({item: factor})
     seen = returns.notnull().values
-    used: Mask = seen.any(axis=0)[None, :, None]
+    used = seen.max(axis=0)[None, :, None]
     if "time" in array.dims:
         lacking = returns.indexes["time"].difference(array.indexes["time"])
         if len(lacking):
@@ -399,9 +399,9 @@ def _loadings(
             )
         array, used = array.sel(time=returns.indexes["time"]), seen[..., None]
     values = array.values.reshape(-1, len(used), *array.shape[-2:])
-    bad = (~np.isfinite(values) & used).any(axis=(0, 1, 3))
-    if np.any(bad):
-        names = returns.indexes[returns.dims[-1]][np.flatnonzero(bad)]
+    bad = np.flatnonzero((~np.isfinite(values) & used).any(axis=(0, 1, 3)))
+    if bad.size:
+        names = returns.indexes[returns.dims[-1]][bad]
         raise DataError(f"loadings must be known wherever there is a return: not so for {first_three(names)}.")
     return np.where(used, values, 0.0), draws_of(array)
 
