@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bayesfactor.errors import AlignmentError, DataError, DuplicateKeyError, UnitsError, first_three
 from bayesfactor.panel.contract import check_units
@@ -449,14 +450,15 @@ def by_draw(data: Sample, reduce: Callable[[Fitted], dict[str, Array]], *, weigh
     one = 8 * (n_times * (squares + 5 * seen.shape[1]) + 3 * squares * seen.shape[1])
     size = max(int(WORKING_BYTES // one), 1)
     parts = []
-    for first in range(0, n_draws, size):
-        part = slice(first, first + size)
-        factors = data.factors[part]
-        if data.loadings is None:
-            fitted = _least_squares(data, seen, patterns, place.ravel(), factors, first, weights)
-        else:
-            fitted = _residuals(data.returns, seen, factors, data.loadings[part])
-        parts.append(reduce(fitted))
+    with threadpool_limits(1, user_api="blas"):  # many small products: threads would wait for each other
+        for first in range(0, n_draws, size):
+            part = slice(first, first + size)
+            factors = data.factors[part]
+            if data.loadings is None:
+                fitted = _least_squares(data, seen, patterns, place.ravel(), factors, first, weights)
+            else:
+                fitted = _residuals(data.returns, seen, factors, data.loadings[part])
+            parts.append(reduce(fitted))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -505,7 +507,9 @@ def _residuals(returns: Array, seen: Mask, factors: Array, beta: Array) -> Fitte
         explained = factors @ np.swapaxes(beta[:, 0], 1, 2)
     else:
         explained = np.einsum("stp,stnp->stn", factors, beta)
-    error = np.where(seen, returns - explained, 0.0)
+    error = np.subtract(np.where(seen, returns, 0.0), explained, out=explained)
+    if not seen.all():
+        error *= seen
     return Fitted(beta, error, error.sum(axis=1) / seen.sum(axis=0), None)
 
 
@@ -546,7 +550,8 @@ def squared_ratio(factors: Array, names: Iterable[Hashable], times: pd.DatetimeI
     if flat.any():
         raise DataError(f"factors must vary: constant from {span(times)} is {first_three(names[flat.any(axis=0)])}.")
     z = (factors - mean[:, None]) / sd[:, None]
-    correlation = np.swapaxes(z, 1, 2) @ z / factors.shape[1]
+    with threadpool_limits(1, user_api="blas"):
+        correlation = np.swapaxes(z, 1, 2) @ z / factors.shape[1]
     values, vectors = np.linalg.eigh(correlation)
     bad = values[:, 0] < COLLINEAR * values[:, -1]
     if bad.any():
@@ -584,7 +589,7 @@ def measures_of(data: Sample, fitted: Fitted) -> dict[str, Array]:
     """FPX eq. 21 to 23 of a batch of draws; the third only where loadings are constant and assets enough."""
     mean = np.nanmean(data.returns, axis=0)
     squares = np.nansum((data.returns - mean) ** 2)
-    own = (fitted.error**2).sum(axis=(1, 2))
+    own = np.einsum("stn,stn->s", fitted.error, fitted.error)
     found = {
         "time_series_r2": 1.0 - own / squares if squares > 0 else np.full(own.shape, np.nan),
         "pricing_error": (fitted.alpha**2).mean(axis=1),

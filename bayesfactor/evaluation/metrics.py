@@ -379,7 +379,7 @@ def total_r2(
     if market is not None:
         reference = _market(market, data.times)
     denominator = np.nansum((data.returns - reference[:, None]) ** 2)
-    own = by_draw(data, lambda fitted: {"squares": (fitted.error**2).sum(axis=(1, 2))})["squares"]
+    own = by_draw(data, lambda fitted: {"squares": np.einsum("stn,stn->s", fitted.error, fitted.error)})["squares"]
     ratio = _one_minus_ratio(own, np.full(own.shape, denominator))
     return _explained(data, ratio, "total_r2", "share of 1", benchmark=benchmark)
 
