@@ -579,7 +579,11 @@ def test_premia_report_the_error_that_leaves_most_doubt(pair):
     ]
     p_plain = 2 * stats.t.sf(np.abs(found.premium / found.se), T - 1)
     p_shanken = 2 * stats.t.sf(np.abs(found.premium / found.se_shanken), T - 1)
-    np.testing.assert_allclose(found.p_value, np.max([p_hac, p_plain, p_shanken], axis=0), rtol=1e-9)
+    p_values = np.array([p_hac, p_plain, p_shanken])
+    np.testing.assert_allclose(found.p_value, p_values.max(axis=0), rtol=1e-9)
+    errors = np.array([found.se_hac, found.se, found.se_shanken])
+    chosen = np.take_along_axis(errors, p_values.argmax(axis=0)[None], axis=0)[0]
+    np.testing.assert_allclose(found.t, found.premium / chosen, rtol=1e-9)
 
 
 def test_months_without_a_regression_are_left_out_with_a_warning(pair):
@@ -624,6 +628,20 @@ def test_joined_by_label_never_by_position(ragged):
     z = _characteristics(returns)
     turned_z = z.isel(time=rng.permutation(T), asset=rng.permutation(J)).transpose("characteristic", "asset", "time")
     xr.testing.assert_allclose(pricing.fama_macbeth(shuffled, turned_z), pricing.fama_macbeth(returns, z))
+
+
+def test_loadings_are_joined_by_label(pair):
+    returns, factors = pair
+    rng = np.random.default_rng(7)
+    coords = {"time": returns.index, "asset": list(returns), "factor": list(factors)}
+    by_time = xr.DataArray(rng.normal(1, 0.3, (T, J, D)), coords, tuple(coords))
+    for beta in (by_time.isel(time=0, drop=True), by_time):
+        shuffled = beta.isel(asset=rng.permutation(J), factor=[1, 0])
+        if "time" in beta.dims:
+            shuffled = shuffled.isel(time=rng.permutation(T))
+        expected = metrics.pricing_error(returns, factors, loadings=beta)
+        found = metrics.pricing_error(returns, factors, loadings=shuffled.transpose(*beta.dims[::-1]))
+        assert float(found) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_kinds_of_labelled_arrays_give_the_same(pair):
