@@ -72,6 +72,7 @@ _MODULES = {
     "models": "bayesfactor.models",
     "metrics": "bayesfactor.evaluation.metrics",
     "plots": "bayesfactor.plots",
+    "pricing": "bayesfactor.evaluation.pricing",
 }
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "open_panel",
     "plots",
     "portfolio_weights",
+    "pricing",
     "processes",
     "read_frame",
     "readers",
@@ -139,7 +141,7 @@ __all__ = [
 if TYPE_CHECKING:
     from bayesfactor import baselines, calibration, errors, models, plots
     from bayesfactor.calibration import calibrate
-    from bayesfactor.evaluation import choose_architecture, metrics, month_scores
+    from bayesfactor.evaluation import choose_architecture, metrics, month_scores, pricing
     from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
     from bayesfactor.evaluation.common_law import common_law
     from bayesfactor.evaluation.compare import compare, difference_intervals

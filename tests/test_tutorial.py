@@ -27,6 +27,7 @@ PAGES = {
     "files.md": 3,
     "check.md": 1,
     "baselines.md": 3,
+    "pricing.md": 4,
     "walk_forward.md": 3,  # the second and third start under __main__
 }
 

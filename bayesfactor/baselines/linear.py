@@ -146,10 +146,9 @@ class FamaMacBeth:
             When it has no return.
         """
         sums = month_sums(train)
-        usable = _full_rank(sums)
+        slopes, usable = monthly_coefficients(sums)
         if not usable.all():
             self._tell(sums, usable, train.characteristics)
-        slopes = np.linalg.solve(sums.gram[usable], sums.projection[usable][..., None])[..., 0]
         return _labelled(slopes.mean(axis=0), train, int(usable.sum()))
 
     @staticmethod
@@ -167,6 +166,12 @@ class FamaMacBeth:
         if not usable.any():
             raise DataError(f"{text} No month is left: select other characteristics with panel.sel(characteristic=...)")
         warnings.warn(f"{text} They are left out.", DataWarning, stacklevel=4)
+
+
+def monthly_coefficients(sums: MonthSums) -> tuple[Array, Mask]:
+    """Least squares in each month that has a regression, (month with one, feature), and which months these are."""
+    usable = _full_rank(sums)
+    return np.asarray(np.linalg.solve(sums.gram[usable], sums.projection[usable][..., None])[..., 0]), usable
 
 
 def left_out_errors(sums: MonthSums, penalties: Array) -> Array:

@@ -58,9 +58,29 @@ def month_sums(train: Panel) -> MonthSums:
             "a linear baseline needs prepared characteristics, these are raw: call panel.rank_normalise() (or "
             ".standardise()) first."
         )
-    used = training_cells(train)
-    months = np.flatnonzero(used.any(axis=1))
     z, returns = train.data["characteristics"].to_numpy(), train.data["returns"].to_numpy()
+    sums = sums_by_month(train.times, z, returns, training_cells(train))
+    overflow = sums.square > np.finfo(float).max / len(sums.times)
+    if overflow.any():
+        raise DataError(
+            f"returns must be decimal per period: their squares overflow in "
+            f"{first_three(f'{time:%Y-%m-%d}' for time in sums.times[overflow])}. Usually a code for missing taken for "
+            "a return: make it NaN before reading."
+        )
+    return sums
+
+
+def sums_by_month(times: pd.DatetimeIndex, z: Array, returns: Array, used: Mask) -> MonthSums:
+    """Sums over the cells of each month that are used; months without any are left out.
+
+    Parameters
+    ----------
+    times : (month,).
+    z : (month, stock, characteristic), finite where used.
+    returns : (month, stock), finite where used.
+    used : (month, stock).
+    """
+    months = np.flatnonzero(used.any(axis=1))
     n_features = z.shape[-1] + 1
     count, square = np.zeros(len(months)), np.zeros(len(months))
     gram, projection = np.zeros((len(months), n_features, n_features)), np.zeros((len(months), n_features))
@@ -71,15 +91,7 @@ def month_sums(train: Panel) -> MonthSums:
         count[place], gram[place] = len(stocks), design.T @ design
         with np.errstate(over="ignore", invalid="ignore"):
             projection[place], square[place] = design.T @ r, r @ r
-    times = train.times[months]
-    overflow = square > np.finfo(float).max / len(months)
-    if overflow.any():
-        raise DataError(
-            f"returns must be decimal per period: their squares overflow in "
-            f"{first_three(f'{time:%Y-%m-%d}' for time in times[overflow])}. Usually a code for missing taken for a "
-            "return: make it NaN before reading."
-        )
-    return MonthSums(times, count, gram, projection, square)
+    return MonthSums(times[months], count, gram, projection, square)
 
 
 def training_cells(train: Panel) -> Mask:

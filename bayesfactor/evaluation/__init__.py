@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bayesfactor.evaluation import metrics
+from bayesfactor.evaluation import metrics, pricing
 from bayesfactor.evaluation.architecture import choose_architecture
 from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
 from bayesfactor.evaluation.compare import compare, compare_scores, difference_intervals
@@ -17,4 +17,5 @@ __all__ = [
     "forecast_calibration",
     "metrics",
     "month_scores",
+    "pricing",
 ]

@@ -1,7 +1,8 @@
-"""Errors of forecasts of returns, against a named benchmark, joined by label.
+"""Errors of forecasts of returns, against a named benchmark, and measures of what factors explain; joined by label.
 
-Everything here asks how well month t was PREDICTED from what was known before it. How well factors realised
-in month t explain that month is another question with other numbers.
+Two questions with other numbers. ``predictive_r2``, ``l2``, ``linf`` ask how well month t was PREDICTED from what was
+known before it. ``total_r2``, ``time_series_r2``, ``pricing_error``, ``cross_sectional_r2`` ask how well factors that
+were realised in month t EXPLAIN that month, or its mean.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ from bayesfactor.errors import (
     LookAheadError,
     first_three,
 )
+from bayesfactor.evaluation.explained import (
+    Labelled,
+    Sample,
+    by_draw,
+    labelled,
+    measures_of,
+    require_cross_section,
+    require_known,
+    sample,
+)
 from bayesfactor.evaluation.matching import (
     FEW_MONTHS,
     StoredForecasts,
@@ -36,15 +47,20 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Benchmark = Literal["zero", "historical_mean"]
+ExplainBenchmark = Literal["zero", "market"]
 
 __all__ = [
+    "cross_sectional_r2",
     "historical_mean",
     "l2",
     "linf",
     "predictive_r2",
     "predictive_r2_by_month",
+    "pricing_error",
     "r2_table",
     "realised_returns",
+    "time_series_r2",
+    "total_r2",
 ]
 
 
@@ -318,6 +334,172 @@ def historical_mean(train: Panel, panel: Panel) -> xr.DataArray:
         )
     means.attrs = {"metric": "historical_mean", "units": "decimal per period", "uses": "months before t only"}
     return means.rename("historical_mean")
+
+
+# --- what factors of the same month explain -------------------------------------------------------
+
+
+def total_r2(
+    returns: Labelled,
+    factors: Labelled,
+    *,
+    benchmark: ExplainBenchmark = "zero",
+    market: Labelled | None = None,
+    loadings: pd.DataFrame | xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Total R2 of factors, pooled over all returns, against a named benchmark.
+
+    1 - sum_it (r_it - beta_i'f_t)^2 / sum_it (r_it - b_t)^2, with b = 0 (Gu, Kelly, Xiu) or the market's excess return
+    (Agarwal, Zouiten, Tulsian). The factors are those of the same month: nothing is predicted.
+
+    Parameters
+    ----------
+    returns, factors, loadings : as in ``time_series_r2``.
+    benchmark : what the denominator explains with.
+    market : the market's excess return, (time) or of one column, for ``benchmark="market"``.
+
+    Returns
+    -------
+    DataArray over the draws of factors and loadings, without dims where there are none: a share of 1.
+
+    Raises
+    ------
+    DataError
+        When the benchmark is none of the two, lacks the market or does not need it; else as ``time_series_r2``.
+    AlignmentError, DuplicateKeyError, UnitsError
+        As ``time_series_r2``.
+    """
+    if benchmark not in get_args(ExplainBenchmark) or (benchmark == "market") != (market is not None):
+        raise DataError(
+            'benchmark must be "zero", or "market" with market=, its excess returns: found '
+            f"benchmark={benchmark!r} {'without' if market is None else 'with'} market."
+        )
+    data = sample(returns, factors, loadings)
+    reference = np.zeros(len(data.times))
+    if market is not None:
+        reference = _market(market, data.times)
+    denominator = np.nansum((data.returns - reference[:, None]) ** 2)
+    own = by_draw(data, lambda fitted: {"squares": np.einsum("stn,stn->s", fitted.error, fitted.error)})["squares"]
+    ratio = _one_minus_ratio(own, np.full(own.shape, denominator))
+    return _explained(data, ratio, "total_r2", "share of 1", benchmark=benchmark)
+
+
+def time_series_r2(
+    returns: Labelled, factors: Labelled, *, loadings: pd.DataFrame | xr.DataArray | None = None
+) -> xr.DataArray:
+    """Time-series R2 of a factor model without intercept, pooled over assets.
+
+    1 - sum_it (R_it - beta_i'f_t)^2 / sum_it (R_it - Rbar_i)^2                   Feng, Polson, Xu (2020), eq. 21
+
+    The intercept counts as error, so that it can be negative. FPX estimate betas in their network; for given factors
+    the default is least squares with an intercept, each asset over its own months, so that alpha is that of
+    ``pricing.grs``. Where returns are missing, sums are over the returns that exist and Rbar_i is over them.
+
+    Parameters
+    ----------
+    returns : excess, decimal per period: DataFrame (time, asset), or DataArray of `time` and one other dim; NaN is
+        missing.
+    factors : excess or zero-cost, decimal per period: DataFrame (time, factor), Series, or DataArray of `time` and one
+        other dim, with `chain` and `draw` before them for draws. Joined by date on the periods both have.
+    loadings : (asset, factor), with time, chain, draw if wanted; instead of least squares.
+
+    Returns
+    -------
+    DataArray over the draws of factors and loadings, without dims where there are none: a share of 1. attrs: metric,
+    units, loadings, n_periods, n_assets, n_returns, first_period, last_period. The spread over draws of factors alone
+    is not that of alphas and betas, which are estimated anew for each draw.
+
+    Raises
+    ------
+    AlignmentError
+        When labels do not match, or no period is common.
+    DuplicateKeyError
+        When a label stands twice.
+    UnitsError
+        When returns or factors look like percent, or are said to be raw.
+    DataError
+        When a factor is missing, constant or collinear, an asset has fewer than P + 2 periods, or a value is infinite.
+    """
+    data = sample(returns, factors, loadings)
+    return _explained(data, by_draw(data, lambda fitted: measures_of(data, fitted))["time_series_r2"], "time_series_r2")
+
+
+def pricing_error(
+    returns: Labelled, factors: Labelled, *, loadings: pd.DataFrame | xr.DataArray | None = None
+) -> xr.DataArray:
+    """Mean squared alpha, ``(1/N) sum_i alpha_i^2``, alpha_i the mean of ``R_it - beta_i'f_t``; FPX eq. 22 and 8.
+
+    Each asset's mean is over its own months and every asset has equal weight. Noise alone makes it positive: with least
+    squares and no alpha its mean is that of the squared standard errors.
+
+    Parameters
+    ----------
+    returns, factors, loadings : as in ``time_series_r2``.
+
+    Returns
+    -------
+    DataArray over the draws, SQUARED decimal per period: 1e-6 is an alpha of 0.1% a month. attrs as ``time_series_r2``.
+
+    Raises
+    ------
+    AlignmentError, DuplicateKeyError, UnitsError, DataError
+        As ``time_series_r2``.
+    """
+    data = sample(returns, factors, loadings)
+    return _explained(data, by_draw(data, lambda fitted: measures_of(data, fitted))["pricing_error"], "pricing_error")
+
+
+def cross_sectional_r2(
+    returns: Labelled, factors: Labelled, *, loadings: pd.DataFrame | xr.DataArray | None = None
+) -> xr.DataArray:
+    """R2 of the regression of mean returns on loadings, with an intercept, over assets.
+
+    1 - Q/Q0, Q = min_l |X l - Rbar|^2, X = [1, beta], Q0 the same with X = 1                           FPX, eq. 23
+
+    Premia are free, so that a factor may earn here what it does not earn in time. Collinear loadings are projected on
+    what they span. Means and loadings of an asset are over its own months.
+
+    Parameters
+    ----------
+    returns, factors : as in ``time_series_r2``.
+    loadings : as there, but constant over time.
+
+    Returns
+    -------
+    DataArray over the draws: a share of 1; NaN if all means are equal. attrs as ``time_series_r2``.
+
+    Raises
+    ------
+    DataError
+        When there are fewer than P + 2 assets, so that any means are explained, or loadings vary over time; else as
+        ``time_series_r2``.
+    AlignmentError, DuplicateKeyError, UnitsError
+        As ``time_series_r2``.
+    """
+    data = sample(returns, factors, loadings)
+    require_cross_section(data)
+    result = by_draw(data, lambda fitted: measures_of(data, fitted))["cross_sectional_r2"]
+    return _explained(data, result, "cross_sectional_r2")
+
+
+def _market(market: Labelled, times: pd.DatetimeIndex) -> Array:
+    """The market's returns on these periods."""
+    array = labelled(market, "market", "market")
+    if array.shape[1] != 1:
+        raise AlignmentError(f"market must be one series: found {array.shape[1]} columns.")
+    lacking = times.difference(array.indexes["time"])
+    if len(lacking):
+        raise AlignmentError(f"market must have every period that is used: lacks {first_three(map(_day, lacking))}.")
+    array = array.sel(time=times)
+    require_known(array, "market")
+    return np.asarray(array.values[:, 0])
+
+
+def _explained(data: Sample, values: Array, metric: str, units: str | None = None, **attrs: str) -> xr.DataArray:
+    """One number a draw with the attributes of the metric."""
+    units = units or ("squared decimal per period" if metric == "pricing_error" else "share of 1")
+    array = data.array(values).rename(metric)
+    return array.assign_attrs({"metric": metric, "units": units, **attrs, **data.attrs})
 
 
 def _compared(

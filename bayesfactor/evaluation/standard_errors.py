@@ -62,6 +62,11 @@ def hac_lag(months: int) -> int:
     return min(max(int(np.ceil(HAC_BANDWIDTH * np.sqrt(months))) - 1, 1), months - 1)
 
 
+def hac_share_and_df(months: int, lag: int) -> tuple[float, float]:
+    """``b`` and ``df`` of ``hac_error``: what centring leaves of the variance, and its degrees of freedom."""
+    return _share_and_df(months, _weights(lag))
+
+
 def _weights(lag: int) -> Array:
     """Bartlett weights of lags 0 to `lag`."""
     return 1.0 - np.arange(lag + 1) / (lag + 1)
