@@ -44,6 +44,7 @@ NETWORK = "network"  # of the deep characteristics
 LOADING, BENCHMARK_LOADING = "loading_network", "benchmark_loading_network"
 SPARE_MONTHS = 24  # beyond assets and coefficients that a full residual covariance needs
 CPU_BLOCK, GPU_BLOCK = 2**15, 2**26  # numbers of a layer that are computed at once
+GAP_ROUNDS = 20  # of filling gaps before the typical residual is measured
 COMPLETED_AT_ONCE = 2**23  # numbers of Gram matrices on the host
 
 
@@ -918,15 +919,8 @@ def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndar
         slopes, *_ = np.linalg.lstsq(regressors[seen], own, rcond=None)
         left[seen, asset] = own - regressors[seen] @ slopes
     n_components = min(n_factors, len(usable) // 3)
-    if n_components:
-        within = left[:, usable]
-        components = np.linalg.eigh(within @ within.T)[1][:, -n_components:]
-        # Of an asset with gaps the projection is of its own months.
-        for asset in usable:
-            seen = priced[:, asset]
-            slopes, *_ = np.linalg.lstsq(components[seen], left[seen, asset], rcond=None)
-            left[seen, asset] -= components[seen] @ slopes
-    spreads = np.sqrt(np.sum(left[:, usable] ** 2, axis=0) / (spare[usable] - n_components))
+    left = _without_components(left[:, usable], priced[:, usable], n_components)
+    spreads = np.sqrt(np.sum(left**2, axis=0) / (spare[usable] - n_components))
     scale = float(np.median(spreads)) if len(usable) else 0.0
     if not scale > 1e-12:
         raise DataError(
@@ -934,6 +928,22 @@ def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndar
             f"entirely, in at least {2 * regressors.shape[1] + n_factors} months: none of {assets.shape[1]} has"
         )
     return scale
+
+
+def _without_components(values: np.ndarray, seen: np.ndarray, n_components: int) -> np.ndarray:
+    """Values (time, asset) less their principal components, 0 in gaps, which are filled by what components say."""
+    if not n_components:
+        return values
+    filled = values
+    for _ in range(1 if seen.all() else GAP_ROUNDS):
+        components = np.linalg.eigh(filled @ filled.T)[1][:, -n_components:]
+        explained = components @ (components.T @ filled)
+        for asset in np.flatnonzero(~seen.all(axis=0)):
+            own = seen[:, asset]
+            slopes, *_ = np.linalg.lstsq(components[own], values[own, asset], rcond=None)
+            explained[:, asset] = components @ slopes
+        filled = np.where(seen, values, explained)
+    return np.where(seen, values - explained, 0.0)
 
 
 def _law_of_factors(
