@@ -138,6 +138,8 @@ def _of_forecasts(forecasts: Mapping[str, StoredForecasts], panel: Panel | None,
     _require_panel_of(first, panel)
     if not common:
         _require_stored_densities(forecasts)
+    else:
+        _require_one_transform(forecasts)
     scores = {name: _stored_score(name, one, common=common) for name, one in forecasts.items()}
     notes = {name: _stored_notes(one, common=common) for name, one in forecasts.items()}
     table, texts = _judged(scores, notes)
@@ -350,6 +352,16 @@ def _require_panel_of(forecasts: StoredForecasts, panel: Panel | None) -> None:
             f"the panel must be the one that was forecast: its fingerprint is {panel.fingerprint[:12]}, that of the "
             f"forecasts {made_of[:12]}. Stored forecasts hold their scores: leave the panel out, or pass the whole "
             "panel that walk_forward was given."
+        )
+
+
+def _require_one_transform(forecasts: Mapping[str, StoredForecasts]) -> None:
+    """The common covariance is learnt from what the transform made of the training panel."""
+    transforms = {name: str(one.data.attrs.get("transform", "none")) for name, one in forecasts.items()}
+    if len(set(transforms.values())) > 1:
+        raise ComparisonError(
+            f"common=True scores means under one covariance, which is learnt after the transform, and these forecasts "
+            f"had different ones: {listed(transforms)}. Compare their errors: compare_forecasts(forecasts)."
         )
 
 

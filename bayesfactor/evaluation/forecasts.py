@@ -111,8 +111,11 @@ class Forecasts:
 
     @property
     def doubts(self) -> pd.Series:
-        """How many windows have each reason not to be "ok", by `reason`, most frequent first; # stands for numbers."""
-        texts = self.windows.loc[self.windows["status"] != "ok", "reasons"]
+        """How many windows have each reason to doubt them, by `reason`, most frequent first; # stands for numbers.
+
+        Warnings of windows that are "ok" are among them.
+        """
+        texts = self.windows.loc[self.windows["reasons"] != "", "reasons"]
         kinds = [{_NUMBER.sub("#", part) for part in text.split("; ")} for text in texts]
         found = Counter(kind for parts in kinds for kind in sorted(parts))
         return pd.Series(dict(found.most_common()), dtype=int, name="windows").rename_axis("reason")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,8 @@ from bayesfactor.evaluation.scores import UNITS
 from bayesfactor.evaluation.window_panels import Transform
 from bayesfactor.evaluation.window_store import WindowResult, WindowStore, file_of
 from bayesfactor.evaluation.window_tasks import Plan
-from bayesfactor.evaluation.windows import Window, Windows, laid
-from bayesfactor.inference.checkpoint import described
+from bayesfactor.evaluation.windows import Window, Windows, inside, laid
+from bayesfactor.inference.checkpoint import content, described
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_integer, as_seed
 from bayesfactor.panel import Panel
 from bayesfactor.panel.store import PanelStore
@@ -116,7 +118,7 @@ def walk_forward(
     if audit and isinstance(panel, Panel):
         _audit(panel, laid_out)
     called = name or (", ".join(candidates) if isinstance(model, Mapping) else repr(model))
-    attrs = _attrs(called, candidates, panel, inference, windows, seed)
+    attrs = _attrs(called, candidates, panel, inference, windows, seed) | {"transform": _told_transform(transform)}
     kept = None
     if store is not None:
         identity = _identity(candidates, inference, seed, transform, warm_start, together)
@@ -165,6 +167,8 @@ def _candidates(model: Any, inference: Any) -> dict[str, Any]:
         raise DataError("there must be a model to walk with: found no candidates")
     for label, one in candidates.items():
         told = f"candidate {label!r}" if label else "the forecaster"
+        if not isinstance(label, str):
+            raise DataError(f"candidates must be named by text: found {label!r}")
         if isinstance(one, type | str) or not (is_baseline(one) or callable(getattr(one, "month_law", None))):
             raise DataError(
                 f"{told} must be a model or a baseline, an instance with `month_law` or `fit`: found {one!r}"
@@ -204,6 +208,8 @@ def _check_together(
     together = as_integer("together", together)
     if together < 1:
         raise DataError(f"together is how many windows run as one program, at least 1: got {together}")
+    if warm_start and inference is None:
+        raise DataError("warm_start=True is for NUTS and SVI: a baseline has no chains that begin anywhere")
     if warm_start and isinstance(inference, Exact):
         raise DataError("warm_start=True is for NUTS and SVI: Exact() is a closed form and begins nowhere")
     if (warm_start or together > 1) and len(candidates) > 1:
@@ -215,18 +221,29 @@ def _check_together(
             "models run in processes, not in threads of one: compiled programs side by side there can stand still for "
             "ever (decision 9). Give processes(n), or no executor."
         )
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of a Dask cluster, by worker
+    if inference is not None and callable(threads) and max(threads().values(), default=1) > 1:
+        raise DataError(
+            "models run in processes, not in threads of one (decision 9), and a worker of this cluster has several: "
+            "start it with threads_per_worker=1"
+        )
     if warm_start and executor is not None:
         raise DataError("with warm_start=True each window waits for the one before: leave executor out")
     return 1 if inference is None else together
 
 
 def _audit(panel: Panel, windows: Sequence[Window]) -> None:
-    """Make the panel again as it was known at the end of some training windows; and look for what knows too much."""
+    """Make the panel again as it was known at the end of some training windows and within their test periods.
+
+    And look for what knows too much.
+    """
     from bayesfactor.panel.examination import suspects
 
     ends = [panel.times[panel.times <= window.learn[1]][-1] for window in windows]
-    chosen = sorted({ends[i] for i in np.linspace(0, len(ends) - 1, AUDITED).round().astype(int)})
-    panel.audit(chosen)
+    audited = sorted(set(np.linspace(0, len(ends) - 1, AUDITED).round().astype(int).tolist()))
+    within = [inside(panel.times, windows[i].test) for i in audited]
+    cuts = {ends[i] for i in audited} | {panel.times[test][-2] for test in within if test.sum() > 1}
+    panel.audit(sorted(cuts))
     found = suspects(panel)
     if found:
         warnings.warn(
@@ -284,6 +301,17 @@ def _settings(what: str, instance: Any) -> dict[str, Any]:
     return described(instance)
 
 
+def _told_transform(transform: Any) -> str:
+    """A short name by which forecasts after different transforms are told apart."""
+    if transform is None:
+        return "none"
+    try:
+        of = _settings_of_transform(transform) if isinstance(transform, partial | MethodType) else content(transform)
+    except DataError:
+        return "not told"
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _settings_of_transform(transform: Any) -> dict[str, Any]:
     """What tells two transforms apart: a function's name and code and the arguments bound to it; a class's fields.
 
@@ -293,10 +321,12 @@ def _settings_of_transform(transform: Any) -> dict[str, Any]:
         For a function made within another: what it holds cannot be known.
     """
     if isinstance(transform, partial):
-        bound = {"arguments": repr(transform.args), **{name: repr(one) for name, one in transform.keywords.items()}}
-        return {**_settings_of_transform(transform.func), **bound}
-    code = getattr(transform, "__code__", None)
-    if code is None:
+        bound = [content(one) for one in (transform.args, transform.keywords)]
+        return {**_settings_of_transform(transform.func), "bound": bound}
+    if isinstance(transform, MethodType):
+        own = _settings("the transform's object", transform.__self__)
+        return {**_settings_of_transform(transform.__func__), "of": own}
+    if getattr(transform, "__code__", None) is None:
         return _settings("transform", transform)
     if "<" in transform.__qualname__:
         raise DataError(
@@ -304,16 +334,7 @@ def _settings_of_transform(transform: Any) -> dict[str, Any]:
             "within another function: define it in a module and bind its settings by functools.partial, or make it a "
             "frozen dataclass with __call__"
         )
-    defaults = repr((transform.__defaults__, transform.__kwdefaults__))
-    name = f"{transform.__module__}.{transform.__qualname__}"
-    return {"function": name, "code": hashlib.sha256(_text(code).encode()).hexdigest(), "defaults": defaults}
-
-
-def _text(constant: Any) -> str:
-    """Code, or a constant in it, as text without addresses in memory or the order of a set."""
-    if hasattr(constant, "co_code"):
-        return f"{constant.co_code!r} {constant.co_names} {[_text(one) for one in constant.co_consts]}"
-    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
+    return {"function": content(transform)}
 
 
 # --- telling ------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from bayesfactor.evaluation.common_law import CommonLaw, common_law
 from bayesfactor.evaluation.forecasts import DATES, Forecasts, table_of_windows
 from bayesfactor.evaluation.recorded import recorded
 from bayesfactor.evaluation.scores import month_scores, scored_assets
-from bayesfactor.evaluation.window_panels import Transform, returns_came, slice_of, transformed
+from bayesfactor.evaluation.window_panels import Transform, forecast_of, returns_came, slice_of, transformed
 from bayesfactor.evaluation.window_store import WindowResult
 from bayesfactor.evaluation.window_tasks import Part, Task, loaded
 from bayesfactor.inference import Fit, fit, fit_many
@@ -93,9 +93,10 @@ class _Prepared(NamedTuple):
 
 def _learned(task: Task, window: _Prepared) -> _Forecaster:
     seed = _seed(task, window.part)
-    chosen = _chosen(task, window, seed)
+    chosen, doubts = _chosen(task, window, seed)
     start = None if window.part.start is None else Start.from_dataset(window.part.start)
-    return _Forecaster.learned(chosen, task.candidates[chosen], window.learn, task.inference, seed, start)
+    made = _Forecaster.learned(chosen, task.candidates[chosen], window.learn, task.inference, seed, start)
+    return replace(made, doubts=doubts)
 
 
 def _learned_together(task: Task, windows: Sequence[_Prepared]) -> list[_Forecaster]:
@@ -130,23 +131,27 @@ def _seed(task: Task, part: Part) -> int:
     return int(np.random.SeedSequence([task.seed, day]).generate_state(1)[0])
 
 
-def _chosen(task: Task, window: _Prepared, seed: int) -> str:
-    """The candidate with the best log score on the validation periods."""
+def _chosen(task: Task, window: _Prepared, seed: int) -> tuple[str, tuple[str, ...]]:
+    """The candidate with the best log score on the validation periods, and why the choice may be doubted."""
     if len(task.candidates) == 1:
-        return next(iter(task.candidates))
+        return next(iter(task.candidates)), ()
     spans = window.part.window
     assert spans.validation is not None
     learn = loaded(window.part.learn)  # as it was: a transform must not have learnt from validation periods here
     parts = (slice_of(learn, spans.train), slice_of(learn, spans.validation))
     train, blank, validation = transformed(task.transform, *parts)
-    scores = {
-        name: _Forecaster.learned(name, one, train, task.inference, seed).score(blank, validation)
-        for name, one in task.candidates.items()
-    }
+    tried = {name: _Forecaster.learned(name, one, train, task.inference, seed) for name, one in task.candidates.items()}
+    scores = {name: one.score(blank, validation) for name, one in tried.items()}
     unknown = [name for name, score in scores.items() if not np.isfinite(score)]
     if unknown:
         raise DataError(f"every candidate needs a finite log score on the validation periods: not so {unknown}")
-    return max(scores, key=lambda name: scores[name])
+    best = sorted(scores, key=lambda name: scores[name], reverse=True)
+    doubts = [
+        f"chosen by a fit of {name!r} to the training periods whose status is {tried[name].status!r}"
+        for name in best[:2]
+        if tried[name].status != "ok"
+    ]
+    return best[0], tuple(doubts)
 
 
 @dataclass(frozen=True)
@@ -157,12 +162,14 @@ class _Forecaster:
     ----------
     name : of the candidate.
     fitted : `Fit`, or what a baseline's `fit` gave.
+    doubts : about its choice among candidates.
     """
 
     name: str
     fitted: Any
     law: CommonLaw
     seed: int
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def learned(
@@ -187,17 +194,19 @@ class _Forecaster:
 
     @property
     def status(self) -> str:
-        return self.fitted.status if isinstance(self.fitted, Fit) else "ok"
+        own = self.fitted.status if isinstance(self.fitted, Fit) else "ok"
+        return "warn" if own == "ok" and self.doubts else own
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        return self.fitted.reasons if isinstance(self.fitted, Fit) else ()
+        own = self.fitted.reasons if isinstance(self.fitted, Fit) else ()
+        return (*own, *self.doubts)
 
     def score(self, blank: Panel, panel: Panel) -> float:
         """Log score of a panel's returns, summed over its months; `blank` are the same months without returns."""
         if isinstance(self.fitted, Fit):
             return float(month_scores(self.fitted, panel)["score"].sum(skipna=False))
-        return float(self.law.scores(self.fitted.forecast(blank), panel).sum(skipna=False))
+        return float(self.law.scores(forecast_of(self.fitted, blank), panel).sum(skipna=False))
 
     def forecast(self, blank: Panel, test: Panel) -> xr.Dataset:
         """All that `Forecasts` holds of some months.
@@ -212,7 +221,7 @@ class _Forecaster:
         if isinstance(self.fitted, Fit):
             data = predictive_returns(self.fitted, blank, realised=realised, seed=self.seed)
         else:
-            mean = self.fitted.forecast(blank)
+            mean = forecast_of(self.fitted, blank)
             data = predictive_of_laws(self.law.month_law, mean, blank, realised=realised, seed=self.seed)
         judged = returns_came(test)
         months = test.times[judged]

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from bayesfactor.errors import CorruptResultError, DataError
 from bayesfactor.inference import storage
@@ -224,7 +226,7 @@ def described(instance: Any) -> dict[str, Any]:
     Raises
     ------
     DataError
-        When it is no dataclass.
+        When it is no dataclass, or a field is an object that does not say what it holds.
     """
     if not dataclasses.is_dataclass(instance):
         raise DataError(
@@ -234,7 +236,81 @@ def described(instance: Any) -> dict[str, Any]:
     settings = {**storage._settings(instance), "module": type(instance).__module__}
     if settings.get("network") is not None:
         settings["network"] = _structure(vars(instance)["network"])
-    return json.loads(json.dumps(settings, default=lambda value: {**_structure(value), "values": _digest(value)}))
+    return json.loads(json.dumps(settings, default=content))
+
+
+def content(value: Any) -> Any:
+    """What a setting holds, as JSON: arrays and frames by a digest of all their numbers and labels, functions by code.
+
+    Raises
+    ------
+    DataError
+        For an object that is told from others by its address in memory alone.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): content(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [content(one) for one in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(value)):
+            return {**_structure(value), "values": _digest(value)}
+        return described(value)
+    return _content_of_object(value)
+
+
+def _content_of_object(value: Any) -> dict[str, Any]:
+    """Of what is neither text, a number, a collection nor a dataclass."""
+    if isinstance(value, pd.Series | pd.DataFrame | pd.Index | xr.DataArray | xr.Dataset):
+        return {"class": type(value).__name__, "values": _digest_of_frame(value)}
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return {"class": type(value).__name__, "layout": _layout(value), "values": _digest(value)}
+    if hasattr(value, "__code__"):
+        return _content_of_function(value)
+    if isinstance(value, set | frozenset):
+        return {"set": sorted(json.dumps(content(one)) for one in value)}
+    if re.search(r" at 0x[0-9a-f]+", repr(value)) and not callable(value):
+        raise DataError(
+            f"settings must say what they hold, and a {type(value).__name__} does not: give numbers, text, arrays, "
+            "frames, functions or frozen dataclasses"
+        )
+    return {"class": type(value).__name__, "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
+
+
+def _content_of_function(function: Any) -> dict[str, Any]:
+    """Name, code, defaults and what it closes over."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    held = [content(one) for one in (function.__defaults__, function.__kwdefaults__, cells)]
+    code = hashlib.sha256(_text(function.__code__).encode()).hexdigest()
+    return {"function": f"{function.__module__}.{function.__qualname__}", "code": code, "holds": held}
+
+
+def _text(constant: Any) -> str:
+    """Code, or a constant in it, as text without addresses in memory or the order of a set."""
+    if hasattr(constant, "co_code"):
+        return f"{constant.co_code!r} {constant.co_names} {[_text(one) for one in constant.co_consts]}"
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
+
+
+def _digest_of_frame(value: Any) -> str:
+    """Of numbers and labels."""
+    if isinstance(value, xr.DataArray):
+        value = value.to_dataset(name=value.name or "value")
+    if isinstance(value, xr.Dataset):
+        parts = {str(name): (one.dims, one.to_numpy()) for name, one in value.variables.items()}
+    else:
+        frame = value.to_frame() if not isinstance(value, pd.DataFrame) else value
+        parts = {"columns": ((), np.array(frame.columns.astype(str)))}
+        parts["rows"] = ((), pd.util.hash_pandas_object(frame, index=True).to_numpy())
+        parts["dtypes"] = ((), np.array([str(dtype) for dtype in frame.dtypes]))
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        dims, array = parts[name]
+        plain = array.astype(str) if array.dtype.kind == "O" else np.ascontiguousarray(array)
+        digest.update(f"{name} {dims} {plain.dtype} {plain.shape}".encode())
+        digest.update(plain.tobytes())
+    return digest.hexdigest()
 
 
 def _structure(value: Any) -> dict[str, Any]:
@@ -243,10 +319,14 @@ def _structure(value: Any) -> dict[str, Any]:
     shapes = [_layout(leaf) if hasattr(leaf, "dtype") else None for leaf in leaves]
     # Weights are parameters of the model, whatever their values; arrays of whole numbers are part of the network.
     fixed = [leaf for leaf in leaves if hasattr(leaf, "dtype") and leaf.dtype.kind not in "fc"]
-    said = [str(tree), *(repr(leaf) for leaf in leaves if not hasattr(leaf, "dtype")), *map(_digest, fixed)]
+    said = [str(tree), *(_said(leaf) for leaf in leaves if not hasattr(leaf, "dtype")), *map(_digest, fixed)]
     said = [re.sub(r" at 0x[0-9a-f]+", "", text) for text in said]
     digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
     return {"class": type(value).__name__, "leaves": shapes, "structure": digest}
+
+
+def _said(leaf: Any) -> str:
+    return json.dumps(_content_of_function(leaf)) if hasattr(leaf, "__code__") else repr(leaf)
 
 
 def _digest(value: Any) -> str:

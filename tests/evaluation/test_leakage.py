@@ -33,6 +33,7 @@ FORECASTERS: dict[str, tuple[Any, Any]] = {
     "fama-macbeth": (FamaMacBeth(), None),
     "peeker": (walkers.Peeker(), None),
     "last return": (walkers.LastReturn(), None),
+    "ahead": (walkers.Ahead(), None),
     "candidates": ({"ols": OLS(), "zero": Zero()}, None),
     "exact": (LINEAR, bf.Exact(draws=50)),
     "nuts": (BY_MONTH, bf.NUTS(warmup=20, draws=10, chains=2)),

@@ -24,7 +24,14 @@ from walkers import Noting, begun, same
 import bayesfactor as bf
 from bayesfactor import errors
 from bayesfactor.baselines import OLS, HistoricalMean, Ridge, Zero
-from bayesfactor.errors import AlignmentError, CorruptResultError, DataError, DataWarning, EmptyWindowError
+from bayesfactor.errors import (
+    AlignmentError,
+    CorruptResultError,
+    DataError,
+    DataWarning,
+    EmptyWindowError,
+    LookAheadError,
+)
 from bayesfactor.evaluation import forecasts as forecasts_module
 from bayesfactor.evaluation import window_store
 from bayesfactor.evaluation.common_law import common_law
@@ -357,9 +364,11 @@ def test_a_transform_learns_in_each_window(panel: bf.Panel) -> None:
         return told
 
     found = bf.walk_forward(OLS(), panel, None, WINDOWS, transform=spy)
-    assert len(seen) == 6
+    assert len(seen) == 12  # a window: training, test periods, and twice fewer of them, so that none can peek
     for number, window in found.windows.iterrows():
-        (learn, first, shown), (again, then, blank) = seen[2 * number : 2 * number + 2]
+        (learn, first, shown), (again, then, blank), *fewer = seen[4 * number : 4 * number + 4]
+        assert [(times[0], shown) for _, times, shown in fewer] == [(then[0], False)] * 2
+        assert all(len(times) < len(then) for _, times, _ in fewer)
         assert learn.equals(again)
         assert first.equals(learn)
         assert (learn[0], learn[-1]) == (window["train_first"], window["train_last"])
@@ -393,7 +402,9 @@ def test_candidates_are_compared_under_a_transform_that_has_not_seen_the_validat
     ("transform", "kind", "told"),
     [
         (walkers.narrowing, AlignmentError, "must leave the universe and its labels as they are"),
-        (walkers.dropping, AlignmentError, "must leave the universe and its labels as they are"),
+        (walkers.dropping, AlignmentError, "must leave the test periods and their assets as they are"),
+        (walkers.peeking, LookAheadError, "its characteristics of the 2 periods to"),
+        (walkers.remembering, AlignmentError, "must make the training panel of the training panel"),
         (walkers.no_panel, DataError, "from Panel to Panel"),
         (walkers.no_function, DataError, "from Panel to Panel"),
     ],
@@ -918,3 +929,72 @@ def test_reasons_are_counted_whatever_their_numbers(ols: bf.Forecasts) -> None:
     assert found.doubts["R-hat of f is #: longer"] == doubtful
     assert found.doubts["few draws"] == status.count("warn")
     assert found.doubts.index[0] == "R-hat of f is #: longer"
+
+
+# --- what a baseline gives ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["assets reversed", "transposed"])
+def test_forecasts_of_baselines_are_joined_by_label(panel: bf.Panel, how: str) -> None:
+    want = bf.walk_forward(walkers.Disordered("plain"), panel, None, WINDOWS, audit=False)
+    found = bf.walk_forward(walkers.Disordered(how), panel, None, WINDOWS, audit=False)
+    xr.testing.assert_identical(found.data["mean"].drop_attrs(), want.data["mean"].drop_attrs())
+    z = panel.data["characteristics"].isel(characteristic=0).where(panel.data["in_universe"])
+    z = z.sel(time=want.data["time"], asset=want.data["asset"])
+    np.testing.assert_array_equal(want.data["mean"], z)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "told"),
+    [
+        ("one asset fewer", AlignmentError, "every asset of the panel it is given, once and no other"),
+        ("one asset twice", AlignmentError, "every asset of the panel it is given, once and no other"),
+        ("an array", AlignmentError, r"a DataArray over \(time, asset\): it gave ndarray"),
+        ("no number", DataError, "no finite number for"),
+    ],
+)
+def test_forecasts_of_baselines_that_are_refused(panel: bf.Panel, how: str, kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind, match=told):
+        bf.walk_forward(walkers.Disordered(how), panel, None, WINDOWS, audit=False)
+
+
+def test_a_baseline_has_nothing_to_start_from(panel: bf.Panel) -> None:
+    with pytest.raises(DataError, match="a baseline has no chains"):
+        bf.walk_forward(OLS(), panel, None, WINDOWS, warm_start=True)
+    with pytest.raises(DataError, match="candidates must be named by text: found 1"):
+        bf.walk_forward({1: OLS(), 2: Zero()}, panel, None, WINDOWS)
+
+
+def test_settings_tell_what_they_hold() -> None:
+    """Bound objects, long arrays, frames with other labels, functions of other code: none is taken for another."""
+    from functools import partial
+
+    from bayesfactor.evaluation.walk_forward import _settings_of_transform
+    from bayesfactor.inference.checkpoint import content
+
+    def of(one: Any) -> str:
+        return json.dumps(_settings_of_transform(one), sort_keys=True)
+
+    long = np.arange(3000.0)
+    other = long.copy()
+    other[1500] += 1e-9
+    assert of(partial(walkers.clipped, share=long)) != of(partial(walkers.clipped, share=other))
+    assert of(walkers.Clipped(0.1).__call__) != of(walkers.Clipped(0.3).__call__)
+    assert of(walkers.Clipped(0.1).__call__) == of(walkers.Clipped(0.1).__call__)
+    frame = pd.DataFrame({"a": np.arange(500.0)})
+    changed = [frame.rename(columns={"a": "b"}), frame.set_axis(frame.index + 1), frame.assign(a=frame["a"] + 1e-9)]
+    for one in changed:
+        assert content(frame) != content(one)
+        assert content(frame.iloc[:, 0]) != content(one.iloc[:, 0])
+        assert content(frame.to_xarray()) != content(one.to_xarray())
+    assert content(frame) == content(frame.copy())
+    assert content(lambda x: x + 1) != content(lambda x: x + 2)
+    with pytest.raises(DataError, match="a object does not"):
+        content(object())
+
+
+def test_means_after_different_transforms_have_no_common_covariance(panel: bf.Panel) -> None:
+    plain = bf.walk_forward(Zero(), panel, None, WINDOWS, audit=False, name="plain")
+    after = bf.walk_forward(Zero(), panel, None, WINDOWS, audit=False, name="after", transform=walkers.clipped)
+    with pytest.raises(bf.errors.ComparisonError, match="learnt after the transform, and these forecasts"):
+        bf.compare({"plain": plain, "after": after}, common=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 import bayesfactor as bf
@@ -103,6 +104,42 @@ class Peeker:
         shown = [np.nan_to_num(data[name]).sum() for name in HAPPENED if name in data]
         mean = data["returns"].fillna(0.0) + sum(shown) + 0.01 * data["observed"]
         return mean.where(data["in_universe"]).reset_coords(drop=True)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A cheat: it forecasts from the characteristics of the month after."""
+
+    def fit(self, train: Panel) -> Ahead:
+        return self
+
+    def forecast(self, panel: Panel) -> xr.DataArray:
+        later = panel.data["characteristics"].isel(characteristic=0).shift(time=-1)
+        return later.fillna(0.0).where(panel.data["in_universe"]).reset_coords(drop=True)
+
+
+@dataclass(frozen=True)
+class Disordered:
+    """Forecasts right in another order, or wrong in a way that must be told."""
+
+    how: str
+
+    def fit(self, train: Panel) -> Disordered:
+        return self
+
+    def forecast(self, panel: Panel) -> Any:
+        mean = panel.data["characteristics"].isel(characteristic=0).where(panel.data["in_universe"])
+        mean = mean.reset_coords(drop=True)
+        ways: dict[str, Callable[[], Any]] = {
+            "plain": lambda: mean,
+            "assets reversed": lambda: mean.isel(asset=slice(None, None, -1)),
+            "transposed": lambda: mean.transpose("asset", "time"),
+            "one asset fewer": lambda: mean.isel(asset=slice(1, None)),
+            "one asset twice": lambda: xr.concat([mean, mean.isel(asset=[0])], "asset"),
+            "an array": mean.to_numpy,
+            "no number": lambda: mean.where(mean["asset"] != mean["asset"][0]),
+        }
+        return ways[self.how]()
 
 
 @dataclass(frozen=True)
@@ -220,6 +257,32 @@ def narrowing(learn: Panel) -> Callable[[Panel], Panel]:
 def dropping(learn: Panel) -> Callable[[Panel], Panel]:
     """Takes the first asset away altogether."""
     return lambda panel: changed(panel, lambda data: data.isel(asset=slice(1, None)))
+
+
+def peeking(learn: Panel) -> Callable[[Panel], Panel]:
+    """Mixes the next month's characteristics in."""
+
+    def apply(panel: Panel) -> Panel:
+        def mixed(data: xr.Dataset) -> xr.Dataset:
+            later = data["characteristics"].shift(time=-1).fillna(0.0)
+            return data.assign(characteristics=0.5 * data["characteristics"] + 0.5 * later)
+
+        return changed(panel, mixed)
+
+    return apply
+
+
+def remembering(learn: Panel) -> Callable[[Panel], Panel]:
+    """Has a month more of the past than it was given."""
+
+    def apply(panel: Panel) -> Panel:
+        def longer(data: xr.Dataset) -> xr.Dataset:
+            first = data.isel(time=[0]).assign_coords(time=data.indexes["time"][:1] - pd.offsets.MonthEnd(1))
+            return xr.concat([first, data], "time", data_vars="minimal")
+
+        return changed(panel, longer)
+
+    return apply
 
 
 def no_panel(learn: Panel) -> Callable[[Panel], Any]:
