@@ -37,8 +37,8 @@ from bayesfactor.inference.checkpoint import identity  # noqa: E402
 from bayesfactor.inference.sampling import run_nuts  # noqa: E402
 from bayesfactor.inference.settings import NUTS, SVI, Exact  # noqa: E402
 from bayesfactor.inference.streaming import cast  # noqa: E402
-from bayesfactor.models import FundamentalFactorModel  # noqa: E402
-from bayesfactor.panel import PanelArrays  # noqa: E402
+from bayesfactor.models import FundamentalFactorModel, SortedFactorModel  # noqa: E402
+from bayesfactor.panel import Panel, PanelArrays  # noqa: E402
 from tests.calibration.defects import DEFECTS, planted  # noqa: E402
 
 FOLDER = CACHE / "calibration"
@@ -52,9 +52,9 @@ PROB = 0.9
 class Family(NamedTuple):
     """A model under its own prior, how it is fitted, and the shape of its data sets."""
 
-    model: FundamentalFactorModel
+    model: FundamentalFactorModel | SortedFactorModel
     inference: NUTS | SVI | Exact
-    design: Design = Design()
+    design: Design | Panel = Design()
     seed: int = 1
 
 
@@ -62,9 +62,15 @@ linear = partial(FundamentalFactorModel, hidden=(), noise="normal")
 network = partial(FundamentalFactorModel, hidden=(3,), activation="tanh", noise="normal")
 FEW = NUTS(warmup=250, draws=200, chains=2)
 SHORT = NUTS(warmup=250, draws=200, chains=2, max_tree_depth=8)
+# Stocks' returns are part of the design of what prices test portfolios.
+PRICED = simulate.priced_economy(
+    n_months=40, n_assets=15, n_characteristics=2, n_portfolios=4, seed=5, n_factors=1, ragged=True
+).panel
+SORTS = NUTS(warmup=150, draws=100, chains=2, max_tree_depth=6)
+one_sort = partial(SortedFactorModel, n_factors=1, hidden=())
 LONG, HALF, MONTH = Design(), Design(n_months=30), Design(n_months=1, n_assets=40)
 
-FAMILIES = {
+FAMILIES: dict[str, Family] = {
     "linear, partial, NUTS": Family(linear(), FEW, LONG),
     "linear, partial, SVI": Family(linear(), SVI(), LONG),
     "network, partial, NUTS": Family(network(), SHORT, HALF),
@@ -84,6 +90,14 @@ FAMILIES = {
     "linear, partial, 13 characteristics, NUTS": Family(
         linear(), FEW, Design(n_months=30, n_assets=25, n_characteristics=13)
     ),
+    "sorted, full covariance, NUTS": Family(one_sort(), SORTS, PRICED),
+    "sorted, by asset, NUTS": Family(one_sort(residual_covariance="by_asset"), SORTS, PRICED),
+    "sorted, residual factors, NUTS": Family(one_sort(residual_covariance="factors", residual_rank=1), SORTS, PRICED),
+    "sorted, pricing-error penalty, NUTS": Family(
+        one_sort(residual_covariance="by_asset", alpha=False, pricing_error_penalty=2.0), SORTS, PRICED
+    ),
+    "sorted, two factors of a network, NUTS": Family(SortedFactorModel(n_factors=2, hidden=(2,)), SORTS, PRICED),
+    "sorted, Student-t, NUTS": Family(one_sort(noise="student_t"), SORTS, PRICED),
 }
 
 # Small models that show a defect with few fits: the slopes are large, so that what is done to them is.

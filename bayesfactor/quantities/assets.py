@@ -94,22 +94,13 @@ def no_alpha(fit: Fit, panel: Panel | None = None, *, within: float = 0.001) -> 
     Series: `prob_all_within`, ``P(max_i |alpha_i| < within)``; `distance`, posterior mean of the squared Sharpe ratio
     per period that the alphas add, ``alpha' Sigma^-1 alpha``, NaN without a full covariance; `prob_beyond_zero`, the
     posterior probability of the ellipsoid around the mean that has zero on its boundary: the share of draws closer to
-    the mean than "no alpha at all" is, near 1 when the data speak against it and uniform when it is true and the prior
-    is wide.
+    the mean than "no alpha at all" is, near 1 when the data speak against it. With a full residual covariance and a
+    wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets.
     """
     draws = coefficients(fit, panel)
     if draws.alpha is None:
         raise UnsupportedQuantityError("this model was fitted with alpha=False: it has average residuals and no alphas")
     flat = draws.alpha.reshape(-1, draws.alpha.shape[-1])
-    centred = flat - flat.mean(axis=0)
-    covariance = centred.T @ centred / (len(flat) - 1)
-    if np.linalg.matrix_rank(covariance) < len(covariance):
-        raise DataError(
-            f"a joint statement about {len(covariance)} alphas needs more draws than {len(flat)}: draw more than assets"
-        )
-    own = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
-    mean = flat.mean(axis=0)
-    zero = float(mean @ np.linalg.solve(covariance, mean))
     distance = float("nan")
     if draws.covariance is not None:
         sigma = draws.covariance.reshape(len(flat), *draws.covariance.shape[2:])
@@ -118,10 +109,29 @@ def no_alpha(fit: Fit, panel: Panel | None = None, *, within: float = 0.001) -> 
         {
             "prob_all_within": float(np.mean(np.abs(flat).max(axis=1) < within)),
             "distance": distance,
-            "prob_beyond_zero": float(np.mean(own < zero)),
+            "prob_beyond_zero": prob_beyond_zero(flat),
         },
         name="no alpha",
     )
+
+
+def prob_beyond_zero(draws: np.ndarray) -> float:
+    """Share of draws (draw, asset) that are closer to their mean than zero is, by their own covariance.
+
+    Raises
+    ------
+    DataError
+        With fewer draws than assets.
+    """
+    mean = draws.mean(axis=0)
+    centred = draws - mean
+    covariance = centred.T @ centred / (len(draws) - 1)
+    if np.linalg.matrix_rank(covariance) < len(covariance):
+        raise DataError(
+            f"a joint statement about {len(covariance)} alphas needs more draws than assets: there are {len(draws)}"
+        )
+    own = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
+    return float(np.mean(own < mean @ np.linalg.solve(covariance, mean)))
 
 
 def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
