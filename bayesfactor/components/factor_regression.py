@@ -101,7 +101,23 @@ def sums(regressors: Any, returns: Any, observed: Any, penalty: float, *, balanc
 # ---------------------------------------------------------------------- coefficients integrated out (JAX, one draw)
 
 
-def unexplained(sums: Sums, precision: Array) -> tuple[Array, Array]:
+class Months(NamedTuple):
+    """What `Sums` are of.
+
+    Attributes
+    ----------
+    regressors : (time, coefficient).
+    returns, observed : (time, asset).
+    penalty : as in `sums`.
+    """
+
+    regressors: Array
+    returns: Array
+    observed: Array
+    penalty: float
+
+
+def unexplained(sums: Sums, precision: Array, months: Months | None = None) -> tuple[Array, Array]:
     """Shrunk sums of squared residuals (asset,), and ``log(|P_0| / |P_0 + X'MX|)`` (asset,).
 
     ``R'MR - b'(P_0 + X'MX)^-1 b``, in units of the typical residual squared.
@@ -110,26 +126,38 @@ def unexplained(sums: Sums, precision: Array) -> tuple[Array, Array]:
     ----------
     sums : of one draw.
     precision : (coefficient,) diagonal of ``P_0``.
+    months : that the sums are of. With them squares are summed over residuals, which float32 bears: as a difference of
+        sums they lose their digits where factors explain nearly all, or nearly coincide.
     """
     n_assets = sums.projection.shape[0]
     if not precision.shape[0]:
         return sums.square, jnp.zeros_like(sums.square)
+    matrix = sums.gram + jnp.diag(precision)
     if sums.gram.ndim == 2:
-        inverse, log_determinant = symmetric_inverse(sums.gram + jnp.diag(precision))
-        explained = jnp.sum((sums.projection @ inverse) * sums.projection, axis=-1)
+        inverse, log_determinant = symmetric_inverse(matrix)
         log_determinant = jnp.broadcast_to(log_determinant, (n_assets,))
+        matrix, inverse = (jnp.broadcast_to(part, (n_assets, *part.shape)) for part in (matrix, inverse))
     else:
-        inverse, log_determinant = jax.vmap(symmetric_inverse)(sums.gram + jnp.diag(precision))
-        explained = jnp.einsum("ik,ikl,il->i", sums.projection, inverse, sums.projection)
-    return sums.square - explained, jnp.sum(jnp.log(precision)) - log_determinant
+        inverse, log_determinant = jax.vmap(symmetric_inverse)(matrix)
+    log_ratio = jnp.sum(jnp.log(precision)) - log_determinant
+    solution = jnp.einsum("ikl,il->ik", inverse, sums.projection)
+    if months is None:
+        return sums.square - jnp.sum(sums.projection * solution, axis=-1), log_ratio
+    left = sums.projection - jnp.einsum("ikl,il->ik", matrix, solution)
+    solution = solution + jnp.einsum("ikl,il->ik", inverse, left)  # refined once
+    seen = jnp.where(months.observed, months.returns - months.regressors @ solution.T, 0.0)
+    squares = jnp.sum(seen**2, axis=0) + jnp.sum(precision * solution**2, axis=-1)
+    if months.penalty:
+        squares = squares + months.penalty / jnp.maximum(sums.n_months, 1) * jnp.sum(seen, axis=0) ** 2
+    return squares, log_ratio
 
 
-def log_evidence_by_asset(sums: Sums, precision: Array, penalty: float) -> Array:
+def log_evidence_by_asset(sums: Sums, precision: Array, penalty: float, months: Months | None = None) -> Array:
     """Log density (asset,) of every asset's returns, its coefficients and its variance integrated out.
 
     ``sigma_i^2 ~ InverseGamma(2, 1)`` in units of the typical residual variance.
     """
-    squares, log_ratio = unexplained(sums, precision)
+    squares, log_ratio = unexplained(sums, precision, months)
     half = 0.5 * sums.n_months
     return (
         0.5 * (log_ratio + jnp.log1p(penalty) * (sums.n_months > 0))
@@ -140,9 +168,9 @@ def log_evidence_by_asset(sums: Sums, precision: Array, penalty: float) -> Array
     )
 
 
-def log_evidence_of_one_variance(sums: Sums, precision: Array, penalty: float) -> Array:
+def log_evidence_of_one_variance(sums: Sums, precision: Array, penalty: float, months: Months | None = None) -> Array:
     """Log density () of all returns, one residual variance of all assets integrated out."""
-    squares, log_ratio = unexplained(sums, precision)
+    squares, log_ratio = unexplained(sums, precision, months)
     half = 0.5 * jnp.sum(sums.n_months)
     return (
         0.5 * jnp.sum(log_ratio + jnp.log1p(penalty) * (sums.n_months > 0))

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesfactor.errors import AlignmentError, DataError, EmptyWindowError, UnsupportedQuantityError, first_three
+from bayesfactor.errors import (
+    AlignmentError,
+    DataError,
+    EmptyWindowError,
+    LookAheadError,
+    UnsupportedQuantityError,
+    first_three,
+)
 from bayesfactor.evaluation.scores import UNITS, log_mean_exp, mcse_of_mean, relative_weights, require_later, set_digest
 
 if TYPE_CHECKING:
@@ -61,6 +68,8 @@ def pricing_scores(fit: Fit, panel: Panel, *, unseen: Panel | None = None) -> xr
         )
     if "portfolio_returns" not in panel.data:
         raise DataError("the panel must have test portfolios to be scored: add them with panel.join_portfolios")
+    if unseen is not None:
+        _require_training_months(fit, unseen)
     of_assets = coefficients(fit, unseen)
     found = [str(name) for name in panel.data["portfolio"].values]
     if lacking := sorted(set(of_assets.assets) ^ set(found)):
@@ -87,6 +96,8 @@ def pricing_scores(fit: Fit, panel: Panel, *, unseen: Panel | None = None) -> xr
     mean = every @ np.swapaxes(of_assets.loading, -1, -2)
     if of_assets.alpha is not None:
         mean = mean + of_assets.alpha[..., None, :]
+    if not np.isfinite(mean).all():
+        raise DataError("every benchmark must be known in every month that is scored: some are not")
     residuals = returns.values[kept] - mean  # (chain, draw, time, asset), NaN where a portfolio has no return
     values = _log_densities(residuals, of_assets.sd, of_assets.covariance)
     weights = relative_weights(values)
@@ -108,6 +119,17 @@ def pricing_scores(fit: Fit, panel: Panel, *, unseen: Panel | None = None) -> xr
         coords={"time": months, "scored_assets": ("time", [set_digest(labels[row]) for row in present])},
         attrs={**kind, "mcse_total": float(mcse_of_mean(weights.sum(axis=-1)))},
     )
+
+
+def _require_training_months(fit: Fit, unseen: Panel) -> None:
+    """Coefficients of unseen portfolios must not know a month that is scored."""
+    came = np.isfinite(unseen.data["portfolio_returns"].transpose("time", "portfolio").values).any(axis=1)
+    later = unseen.times[came].difference(fit.train_times)
+    if len(later):
+        raise LookAheadError(
+            f"unseen portfolios are priced in the fit's training months: found "
+            f"{first_three(f'{month:%Y-%m-%d}' for month in later)} besides. Give the training part of the panel."
+        )
 
 
 def _log_densities(residuals: np.ndarray, sd: np.ndarray, covariance: np.ndarray | None) -> np.ndarray:

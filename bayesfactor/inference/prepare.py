@@ -67,6 +67,10 @@ def prepared(model: Any, panel: Panel | PanelStore, inference: Inference, seed: 
     _check_content(window)
     model.check(window.n_observed, len(panel.characteristics), window.times)
     if isinstance(panel, PanelStore):
+        if not getattr(model, "sites_by_month", True):
+            raise DataError(
+                f"{type(model).__name__} needs the whole window in memory: give it store.load(time=...), a Panel"
+            )
         if is_by_month(model):
             raise DataError(
                 "pooling='none' fits every month by itself, from memory: give it store.load(time=...), a window at a "
@@ -164,7 +168,11 @@ def fits_together(model: Any, panel: Panel, inference: Inference) -> bool:
     what `fit_many` refuses or runs one by one.
     """
     given_up = isinstance(inference, Exact) or is_by_month(model) or isinstance(panel, PanelStore)
-    if given_up or (isinstance(inference, SVI) and inference.batch is not None):
+    if (
+        given_up
+        or not getattr(model, "sites_by_month", True)
+        or (isinstance(inference, SVI) and inference.batch is not None)
+    ):
         return False
     arrays = _first_month(panel.arrays())
     if not holds_stocks(model.data(arrays), arrays):

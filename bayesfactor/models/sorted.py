@@ -252,7 +252,8 @@ class SortedFactorModel:
         """A density of the portfolios' returns given the stocks', or none where stocks are on both sides."""
         if self.test_assets == "stocks":
             return "pseudo-likelihood"
-        return "penalised likelihood" if self.pricing_error_penalty else "density given stock returns"
+        penalised = self.pricing_error_penalty or self.cross_section_penalty
+        return "penalised likelihood" if penalised else "density given stock returns"
 
     def dims(self) -> dict[str, list[str]]:
         """Dimensions of the parameters that have labelled ones."""
@@ -263,6 +264,7 @@ class SortedFactorModel:
             "loading": ["test_asset", "factor"],
             "benchmark_loading": ["test_asset", "benchmark"],
             "residual_sd": [] if self.covariance == "common" else ["test_asset"],
+            "residual_scale": [] if self.covariance == "common" else ["test_asset"],
             "residual_covariance": ["test_asset", "test_asset_2"],
             "residual_loading": ["test_asset", "residual_factor"],
             "residual_unique": ["test_asset"],
@@ -279,7 +281,11 @@ class SortedFactorModel:
 
     def coords(self, data: Any) -> dict[str, Any]:
         """Labels of those dimensions, from the panel's `data`."""
-        assets = data["asset" if self.test_assets == "stocks" else "portfolio"].values.astype(str)
+        if self.test_assets == "stocks":  # those with a return
+            seen = (data["observed"] & data["in_universe"]).any("time")
+            assets = data["asset"].values[seen.values].astype(str)
+        else:
+            assets = data["portfolio"].values.astype(str)
         deep = [f"deep_{index}" for index in range(1, self.n_factors + 1)]
         benchmarks = [str(name) for name in data["benchmark"].values] if "benchmark" in data.coords else []
         priced = [*deep, *benchmarks]
@@ -346,6 +352,12 @@ class SortedFactorModel:
                 f"{self.n_factors} deep factors and {n_benchmarks} benchmarks need at least "
                 f"{self.n_factors + n_benchmarks + 2} months, and there are {n_time}"
             )
+        n_characteristics = arrays.characteristics.shape[-1]
+        if not self.hidden and self.n_factors > n_characteristics:
+            raise DataError(
+                f"with hidden=() deep characteristics are linear, and {self.n_factors} of {n_characteristics} "
+                "characteristics cannot differ: give fewer n_factors, or hidden layers"
+            )
         benchmarks = np.zeros((n_time, 0)) if arrays.benchmarks is None else np.asarray(arrays.benchmarks)
         if not np.isfinite(benchmarks).all():
             raise DataError("every benchmark must be known in every month that is fitted: give join_benchmark them all")
@@ -397,8 +409,8 @@ class SortedFactorModel:
                 )
             return np.asarray(arrays.portfolios), None
         month, slot = np.nonzero(arrays.observed)
-        asset = arrays.asset[month, slot]
-        shape = (len(arrays.returns), int(arrays.asset.max()) + 1)
+        present, asset = np.unique(arrays.asset[month, slot], return_inverse=True)
+        shape = (len(arrays.returns), len(present))
         returns, slots = np.full(shape, np.nan), np.zeros(shape, np.int32)
         returns[month, asset], slots[month, asset] = arrays.returns[month, slot], slot
         return returns, slots
@@ -459,12 +471,10 @@ class SortedFactorModel:
 
     def stock_loadings(self, params: Params, z: Array) -> tuple[Array | None, Array | None]:
         """Loadings (stock, factor) and (stock, benchmark) of characteristics, None where constant; AZT, eq. 1."""
-        return (
-            self._loadings(params, LOADING, "loading", z) if self.loadings == "network" else None,
-            self._loadings(params, BENCHMARK_LOADING, "benchmark_loading", z)
-            if self.benchmark_loadings == "network"
-            else None,
-        )
+        deep = self._loadings(params, LOADING, "loading", z) if self.loadings == "network" else None
+        if self.benchmark_loadings != "network" or "benchmark_loading_level" not in params:  # or no benchmarks
+            return deep, None
+        return deep, self._loadings(params, BENCHMARK_LOADING, "benchmark_loading", z)
 
     def _loadings(self, params: Params, network: str, name: str, z: Array) -> Array:
         features = self.features(params, z, network, self.loading_hidden)
@@ -485,7 +495,7 @@ class SortedFactorModel:
                 "factors, by pricing_scores."
             )
         loadings = jnp.concatenate([part for part in self.stock_loadings(params, z) if part is not None], axis=1)
-        scale = params["residual_sd"]
+        scale = params["residual_sd" if self.noise == "normal" else "residual_scale"]
         return MonthLaw(
             mean=loadings @ params["factor_mean"],
             loadings=loadings,
@@ -504,6 +514,8 @@ class SortedFactorModel:
         returns = params["factor_return"]
         months = np.unique(np.linspace(0, len(returns) - 1, 16).astype(int))
         result = {"factor_square": jnp.sum(returns[months] ** 2, axis=-1)}
+        if not self.hidden and params["sort_weight"].shape[-1] == 1:
+            result = {}  # one characteristic can be sorted in one way: there is nothing to converge
         for name in ("alpha", "residual_sd", "degrees_of_freedom"):
             if name in params:
                 result[name] = params[name]
@@ -533,13 +545,13 @@ class SortedFactorModel:
         else:
             drawn = self._noise_density(params).draw(rng_key, shape, jnp.result_type(float))
             residuals = drawn * jnp.sqrt(law.variances)
-        if self.pricing_error_penalty:  # the penalised months are a little negatively correlated
-            share = 1.0 - 1.0 / math.sqrt(1.0 + self.pricing_error_penalty)
-            residuals = residuals - share * jnp.mean(residuals, axis=0)
-        if self.cross_section_penalty:
-            share = 1.0 - 1.0 / math.sqrt(1.0 + self.cross_section_penalty)
-            residuals = residuals - share * jnp.mean(residuals, axis=1, keepdims=True)
         priced = jnp.isfinite(arrays.portfolios)
+        # Penalised residuals are a little negatively correlated: over the months of an asset, or the assets of a month.
+        for penalty, axis in ((self.pricing_error_penalty, 0), (self.cross_section_penalty, 1)):
+            share = 1.0 - 1.0 / math.sqrt(1.0 + penalty)
+            count = jnp.maximum(jnp.sum(priced, axis=axis, keepdims=True), 1)
+            mean = jnp.sum(jnp.where(priced, residuals, 0.0), axis=axis, keepdims=True) / count
+            residuals = residuals - share * mean
         explained = self._explained_by_factors(params, arrays)
         return arrays._replace(portfolios=jnp.where(priced, explained + residuals, jnp.nan))
 
@@ -569,7 +581,8 @@ class SortedFactorModel:
         if self.covariance == "full":
             return regression.Covariance(params["residual_covariance"])
         n_assets = params["loading"].shape[0]
-        return regression.Independent(jnp.broadcast_to(params["residual_sd"] ** 2, (n_assets,)))
+        scale = params["residual_sd" if self.noise == "normal" else "residual_scale"]
+        return regression.Independent(jnp.broadcast_to(scale**2, (n_assets,)))
 
     def _explained_by_factors(self, params: Params, arrays: PanelArrays) -> Array:
         """``alpha + beta f + gamma g`` (time, test portfolio), decimal per period."""
@@ -618,14 +631,15 @@ class SortedFactorModel:
         penalty, precision = self.pricing_error_penalty, self._precision(data)
         priced = jnp.ones(assets.shape, bool) if data.priced is None else data.priced
         sums = regression.sums(regressors, assets, priced, penalty, balanced=data.priced is None)
+        months = regression.Months(regressors, assets, priced, penalty)
         if self.covariance == "full":
             return regression.log_evidence_of_full_covariance(regressors, data.whitened, sums, precision, penalty)
         if self.covariance == "factors":
             law = regression.Structured(params["residual_loading_base"], params["residual_unique_base"])
             return regression.log_evidence_of_residual_factors(assets, sums, precision, penalty, law)
         if self.covariance == "common":
-            return regression.log_evidence_of_one_variance(sums, precision, penalty)
-        return jnp.sum(regression.log_evidence_by_asset(sums, precision, penalty))
+            return regression.log_evidence_of_one_variance(sums, precision, penalty, months)
+        return jnp.sum(regression.log_evidence_by_asset(sums, precision, penalty, months))
 
     def _regression(self, params: Params, data: SortedData) -> tuple[Array, Array]:
         """Left side (month, test asset) less what networks explain, and regressors; in typical residuals."""
@@ -698,9 +712,11 @@ class SortedFactorModel:
         return 0.5 * jnp.sum(jnp.log1p(self.cross_section_penalty) * (count > 0) - squares)
 
     def _penalty_of_halves(self, law: Any, residuals: Array, priced: Array, data: SortedData) -> Array:
-        """The pricing-error penalty from a minibatch, unbiased: average residuals of its two halves, multiplied.
+        """The pricing-error penalty from a minibatch: average residuals of its two halves, multiplied.
 
-        The square of one average (eq. 27 as published) is too large by its own variance.
+        The square of one average (eq. 27 as published) is too large by its own variance. Months of a batch are drawn
+        without replacement, which makes the product too small by the variance of a month over their number: added back.
+        Unbiased for balanced panels; with gaps the averages are ratios.
         """
         half = residuals.shape[0] // 2
         if half < 1:
@@ -716,8 +732,12 @@ class SortedFactorModel:
             jnp.sum(seen[part], axis=0) / jnp.maximum(jnp.sum(priced[part], axis=0), 1)
             for part in (slice(None, half), slice(half, None))
         )
+        count = jnp.maximum(jnp.sum(priced, axis=0), 2)
+        mean = jnp.sum(seen, axis=0) / count
+        variance = jnp.sum(jnp.where(priced, (residuals - mean) ** 2, 0.0), axis=0) / (count - 1)
+        square = first * second + variance / jnp.maximum(n_months, 1)
         penalty = self.pricing_error_penalty
-        return 0.5 * jnp.sum(jnp.log1p(penalty) - penalty * n_months * first * second / law.variances)
+        return 0.5 * jnp.sum(jnp.log1p(penalty) - penalty * n_months * square / law.variances)
 
     # ------------------------------------------------------------------ sample statements
 
@@ -787,8 +807,12 @@ class SortedFactorModel:
         if self.noise == "student_t":
             excess = numpyro.sample("tail_excess_base", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
-        sd = jnp.sqrt(variances) * scale
-        numpyro.deterministic("residual_sd", sd[0] if self.covariance == "common" else sd)
+        own = jnp.sqrt(variances) * scale
+        own = own[0] if self.covariance == "common" else own
+        if self.noise != "normal":  # whose scale is not its sd
+            numpyro.deterministic("residual_scale", own)
+            own = own * jnp.sqrt(self._noise_density(params).variance)
+        numpyro.deterministic("residual_sd", own)
         return regression.Independent(jnp.broadcast_to(variances, (n_assets,)))
 
     def _sample_precision(self, n_assets: int, scale: Array) -> regression.Correlated:
@@ -972,6 +996,8 @@ def _law_of_factors(
     centred = every - mean[:, None]
     moments = np.swapaxes(centred, 1, 2) @ centred
     moments += prior_months * n_time / (prior_months + n_time) * mean[:, :, None] * mean[:, None, :]
+    # Factors that coincide in a draw must not end a run: a ten-billionth of their variance tells them apart.
+    moments = moments + 1e-10 * np.trace(moments, axis1=1, axis2=2)[:, None, None] / size * np.eye(size)
     scale = np.linalg.cholesky(moments)
     triangle = np.tril(rng.standard_normal(moments.shape), -1)
     triangle[:, np.arange(size), np.arange(size)] = np.sqrt(

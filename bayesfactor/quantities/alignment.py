@@ -87,16 +87,25 @@ def align(fit: Fit, reference: xr.DataArray | None = None) -> Fit:
         for axis in axes:
             values = alignment.apply(values, axis)
         aligned[name] = (variable.dims, values.reshape(variable.shape), variable.attrs)
+    root = posterior.get("factor_covariance_root")
+    if root is not None:
+        flat = alignment.apply(root.values.reshape(-1, *root.shape[2:]).astype(float), -2)
+        aligned["factor_covariance_root"] = (root.dims, _lower(flat).astype(root.dtype).reshape(root.shape), root.attrs)
     tree = fit.tree.copy()
-    tree["posterior"] = xr.DataTree(posterior.assign(aligned).drop_vars("factor_covariance_root", errors="ignore"))
-    if "factor_covariance" in aligned:
-        root = np.linalg.cholesky(np.asarray(aligned["factor_covariance"][1], float))
-        dims = posterior["factor_covariance_root"].dims
-        dtype = posterior["factor_covariance_root"].dtype
-        tree["posterior"] = xr.DataTree(
-            tree["posterior"].to_dataset().assign(factor_covariance_root=(dims, root.astype(dtype)))
-        )
+    tree["posterior"] = xr.DataTree(posterior.assign(aligned))
+    # What it was aligned to: quantities of the aligned fit keep its order and signs.
+    constants = (
+        fit.tree["constant_data"].to_dataset().assign(factor_reference=(("time", "factor"), alignment.reference))
+    )
+    tree["constant_data"] = xr.DataTree(constants)
     return Fit(fit.model, fit.inference, tree, fit.status, fit.reasons, fit.provenance)
+
+
+def _lower(roots: np.ndarray) -> np.ndarray:
+    """Lower triangular roots of ``root root'`` (..., factor, factor), whatever the order of the rows."""
+    upper = np.linalg.qr(np.swapaxes(roots, -1, -2))[1]
+    sign = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.swapaxes(upper * sign[..., None], -1, -2)
 
 
 def alignment_of(fit: Fit, reference: xr.DataArray | None = None) -> Alignment:
@@ -108,6 +117,9 @@ def alignment_of(fit: Fit, reference: xr.DataArray | None = None) -> Alignment:
         )
     factors = posterior["factor_return"].values.astype(float)
     factors = factors.reshape(-1, *factors.shape[2:])
+    if reference is None and "factor_reference" in fit.tree["constant_data"]:
+        kept = fit.tree["constant_data"].to_dataset()["factor_reference"].values
+        return Alignment(*signed_permutations(factors, kept), kept)
     if reference is not None:
         given = _given(reference, fit, factors.shape[-1])
         return Alignment(*signed_permutations(factors, given), given)

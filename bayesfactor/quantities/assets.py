@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.components import factor_regression as regression
-from bayesfactor.errors import AlignmentError, DataError, UnsupportedQuantityError
+from bayesfactor.errors import AlignmentError, DataError, UnsupportedQuantityError, first_three
 from bayesfactor.inference import Fit
 from bayesfactor.inference.settings import as_seed
 from bayesfactor.panel import Panel
@@ -25,8 +25,9 @@ def loadings(fit: Fit, panel: Panel | None = None, *, prob: float = 0.9, summary
     Parameters
     ----------
     fit : of a `SortedFactorModel` with constant loadings.
-    panel : None for the assets of the fit. A panel with other test portfolios gives theirs: their exact conditional
-        given the factors, in the months of that panel; assets that no factor was learned from.
+    panel : None for the assets of the fit. A panel with other test portfolios gives theirs, each by itself: the exact
+        conditional given the factors in the months of that panel, with a residual variance of its own (that of the fit
+        where it is "common"); of assets that no factor was learned from.
     prob : probability inside the equal-tailed band.
     summary : "bands" or "draws".
 
@@ -81,12 +82,12 @@ def alphas(fit: Fit, panel: Panel | None = None, *, prob: float = 0.9, summary: 
     return _summary(fit, "alpha", draws.alpha, ["test_asset"], coords, "decimal per period", prob, summary)
 
 
-def no_alpha(fit: Fit, panel: Panel | None = None, *, within: float = 0.001) -> pd.Series:
-    """Joint statements about all alphas.
+def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
+    """Joint statements about all alphas of a fit.
 
     Parameters
     ----------
-    fit, panel : as in `alphas`.
+    fit : as in `alphas`; alphas of unseen assets are drawn one by one and have no joint posterior.
     within : decimal per period; alphas smaller than this do not matter.
 
     Returns
@@ -97,7 +98,7 @@ def no_alpha(fit: Fit, panel: Panel | None = None, *, within: float = 0.001) -> 
     the mean than "no alpha at all" is, near 1 when the data speak against it. With a full residual covariance and a
     wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets.
     """
-    draws = coefficients(fit, panel)
+    draws = coefficients(fit)
     if draws.alpha is None:
         raise UnsupportedQuantityError("this model was fitted with alpha=False: it has average residuals and no alphas")
     flat = draws.alpha.reshape(-1, draws.alpha.shape[-1])
@@ -118,20 +119,25 @@ def no_alpha(fit: Fit, panel: Panel | None = None, *, within: float = 0.001) -> 
 def prob_beyond_zero(draws: np.ndarray) -> float:
     """Share of draws (draw, asset) that are closer to their mean than zero is, by their own covariance.
 
+    Mean and covariance are of every other draw and the rest is judged by them: draws that had made the covariance would
+    look closer than zero, which has not.
+
     Raises
     ------
     DataError
-        With fewer draws than assets.
+        With fewer than ten draws an asset in each half.
     """
-    mean = draws.mean(axis=0)
-    centred = draws - mean
-    covariance = centred.T @ centred / (len(draws) - 1)
-    if np.linalg.matrix_rank(covariance) < len(covariance):
+    known, judged = draws[::2], draws[1::2]
+    if len(judged) < 10 * draws.shape[1]:
         raise DataError(
-            f"a joint statement about {len(covariance)} alphas needs more draws than assets: there are {len(draws)}"
+            f"a joint statement about {draws.shape[1]} alphas needs at least {20 * draws.shape[1]:,} draws: there are "
+            f"{len(draws):,}"
         )
-    own = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
-    return float(np.mean(own < mean @ np.linalg.solve(covariance, mean)))
+    mean = known.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(known, rowvar=False))
+    centred = np.concatenate([judged, np.zeros((1, draws.shape[1]))]) - mean
+    squares = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
+    return float(np.mean(squares[:-1] < squares[-1]))
 
 
 def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
@@ -175,6 +181,8 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
         {name: {k: float(v) for k, v in bands(value[None], prob).items()} for name, value in result.items()}
     ).T
     table = table.drop(columns="prob_positive")
+    # Aligned deep factors are turned to earn a positive mean: under the prior the mean of a half-normal.
+    prior |= dict.fromkeys(names[:n_deep], _mean_of_chi(1))
     table["prior_mean"] = [fit.model.factor_sharpe * prior.get(name, 0.0) for name in table.index]
     table.attrs = {"units": "annual", "status": fit.status, "prob": prob}
     return table
@@ -280,6 +288,9 @@ def _of_unseen(fit: Fit, panel: Panel, seed: int) -> Coefficients:
     data = panel.data.sel(time=deep["time"].values)
     returns = data["portfolio_returns"].transpose("time", "portfolio").values.astype(float)
     priced = np.isfinite(returns)
+    if (empty := np.flatnonzero(~priced.any(axis=0))).size:
+        names = [str(panel.data["portfolio"].values[index]) for index in empty]
+        raise DataError(f"a portfolio to be priced must have a return in some month: {first_three(names)} has none")
     g = (
         data["benchmark_returns"].transpose("time", "benchmark").values.astype(float)
         if benchmarks
@@ -296,7 +307,11 @@ def _of_unseen(fit: Fit, panel: Panel, seed: int) -> Coefficients:
     sums = regression.sums(regressors, returns / scale, priced, penalty, balanced=bool(priced.all()))
     given = regression.conditional(sums, precision)
     rng = np.random.default_rng([seed, 6])
-    variances = regression.draw_variances(rng, given, sums.n_months)
+    if model.covariance == "common":
+        scaled = fit.tree["posterior"].to_dataset()["residual_sd"].values.reshape(-1, 1) / scale
+        variances = np.broadcast_to(scaled.astype(float) ** 2, (len(flat), returns.shape[1]))
+    else:
+        variances = regression.draw_variances(rng, given, sums.n_months)
     drawn = regression.draw_coefficients(rng, given, variances).reshape(*fit.shape, returns.shape[1], -1)
     alpha = drawn[..., 0] * scale if model.alpha else None
     names = [f"deep_{index}" for index in range(1, model.n_factors + 1)] + benchmarks

@@ -73,6 +73,7 @@ def sensitivities(
     EmptyWindowError
         With ``pooling="none"``, when a month of the panel is before the first fitted one.
     """
+    _require(fit, "gradient_sums", "sensitivities")
     check_prob(prob)
     check_choice("by", by, ("panel", "time", "asset"))
     check_choice("summary", summary, ("bands", "draws"))
@@ -142,6 +143,7 @@ def interactions(
     AlignmentError
         When the panel's characteristics, preparation or frequency are not those of the fit.
     """
+    _require(fit, "hessian_sums", "interactions")
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     arrays = aligned_arrays(fit, panel)
@@ -179,6 +181,15 @@ def interactions(
         matrix[first, second] = matrix[second, first] = value
         square[name] = (["characteristic", "characteristic_2"], matrix)
     return labelled(fit, square, {"characteristic": names, "characteristic_2": names}, **attrs)
+
+
+def _require(fit: Fit, function: str, quantity: str) -> None:
+    """Refuse a model without expected returns of its own."""
+    if not hasattr(fit.model, function):
+        raise UnsupportedQuantityError(
+            f"{quantity} are derivatives of a stock's expected return, and {type(fit.model).__name__} has none: of its "
+            "factors see importance, loadings and alphas"
+        )
 
 
 def _own_positions(fit: Fit, panel: Panel) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesfactor.components import rank_weights
-from bayesfactor.errors import DataError, UnsupportedQuantityError
+from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.inference import Fit
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.alignment import Alignment, alignment_of
@@ -80,6 +81,13 @@ def factors(
     returns, moved = over_draws(
         _networks_of(fit), one_draw, *rows, bytes_per_draw=_bytes(fit, rows[0].shape), memory_mib=memory_mib
     )
+    if (lost := (moved >= 1.0).any(axis=(0, 1, 3))).any():
+        months = first_three(str(month) for month in panel.times.values[kept][np.asarray(lost)].astype("datetime64[D]"))
+        warnings.warn(
+            f"a leg of which no stock has a return earns nothing that is known, and is taken as 0: so in {months}",
+            DataWarning,
+            stacklevel=2,
+        )
     returns = _aligned(returns, alignment)
     moved = _aligned(moved, alignment._replace(sign=np.abs(alignment.sign)))
     coords = {"time": panel.times.values[kept], "factor": _names(fit)}
@@ -165,6 +173,10 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
     DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper.
     """
     month = weights.sel(time=when)
+    if "time" in month.dims:
+        if month.sizes["time"] != 1:
+            raise DataError(f"holdings are of one period: {when!r} has {month.sizes['time']}")
+        month = month.isel(time=0)
     rows = []
     for factor in month["factor"].values:
         mean = month["mean"].sel(factor=factor).dropna("asset")

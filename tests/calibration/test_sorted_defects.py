@@ -210,8 +210,8 @@ def _bound(original: Any, mutant: Callable[..., Any]) -> Any:
     return method
 
 
-def louder(original: Any, sums: Any, precision: Any) -> Any:
-    squares, log_ratio = original(sums, precision)
+def louder(original: Any, sums: Any, precision: Any, months: Any) -> Any:
+    squares, log_ratio = original(sums, precision, months)
     return squares / 1.15**2, log_ratio
 
 
@@ -298,7 +298,7 @@ DEFECTS = {
         around(
             regression,
             "log_evidence_by_asset",
-            lambda original, sums, precision, penalty: original(sums, precision, 0.0),
+            lambda original, sums, precision, penalty, months: original(sums, precision, 0.0, months),
         ),
         "penalised density",
     ),

@@ -249,3 +249,38 @@ def test_draws_have_the_moments_of_their_laws():
     one = fr.draw_one_variance(rng, repeated, np.asarray(sums.n_months))
     shape = fr.SHAPE + 0.5 * T * J
     assert stats.kstest(one, stats.invgamma(shape, scale=1 + 0.5 * given.squares[0].sum()).cdf).pvalue > 1e-3
+
+
+@penalties
+@raggeds
+def test_squares_over_residuals_are_the_difference_of_sums(penalty, ragged):
+    x, returns, observed = months(ragged=ragged)
+    sums = sums_of(x, returns, observed, penalty, ragged=ragged)
+    of = fr.Months(*map(jnp.asarray, (x, returns, observed)), penalty)
+    want, found = (fr.unexplained(sums, jnp.asarray(PRECISION), given)[0] for given in (None, of))
+    np.testing.assert_allclose(found, want, rtol=1e-9)
+
+
+def test_float32_bears_factors_that_nearly_coincide():
+    """Correlation .9995 and an R2 of .999: density and gradient against float64."""
+    rng = np.random.default_rng(12)
+    n_months, n_assets = 240, 25
+    common = rng.normal(size=(n_months, 1))
+    factors = np.hstack([common, common + 0.03 * rng.normal(size=(n_months, 1))])
+    returns = 30 * factors[:, :1] * rng.normal(size=(1, n_assets)) + rng.normal(size=(n_months, n_assets))
+    observed = np.ones(returns.shape, bool)
+
+    def evidence(x, dtype):
+        arrays = [jnp.asarray(part, dtype) for part in (returns, np.array([20.0, 1.0, 1.0]))]
+        regressors = fr.design(x, jnp.zeros((n_months, 0), dtype), intercept=True)
+        sums = fr.sums(regressors, arrays[0], jnp.asarray(observed), 0.0, balanced=True)
+        of = fr.Months(regressors, arrays[0], jnp.asarray(observed), 0.0)
+        return jnp.sum(fr.log_evidence_by_asset(sums, arrays[1], 0.0, of))
+
+    values, slopes = [], []
+    for dtype in (jnp.float32, jnp.float64):
+        value, slope = jax.value_and_grad(lambda x, dtype=dtype: evidence(x, dtype))(jnp.asarray(factors, dtype))
+        values.append(float(value))
+        slopes.append(np.asarray(slope, float))
+    assert abs(values[0] - values[1]) < 0.2
+    assert np.linalg.norm(slopes[0] - slopes[1]) < 0.02 * np.linalg.norm(slopes[1])

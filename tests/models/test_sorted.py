@@ -199,14 +199,34 @@ def test_gaps_of_portfolios_are_left_out():
     assert float(model.log_evidence(params | own, scaled)) == float(model.log_evidence(params | own, data))
 
 
+def test_penalised_residuals_with_gaps_have_the_covariance_of_their_own_months():
+    model = bf.SortedFactorModel(**LAWS["penalty"])
+    arrays, penalty = ragged().arrays(), model.pricing_error_penalty
+    params = prior_draw(model, data_of(model, ragged()))
+    drawn = jax.vmap(lambda key: model.simulate_assets(params, arrays, key).portfolios)(
+        jax.random.split(jax.random.key(3), 4000)
+    )
+    residuals = np.asarray(drawn) - np.asarray(model._explained_by_factors(params, arrays))
+    for asset in (0, 1):
+        own = residuals[:, np.isfinite(arrays.portfolios[:, asset]), asset]
+        variance = float(params["residual_sd"][asset]) ** 2
+        assert np.var(own.sum(axis=1)) == pytest.approx(own.shape[1] * variance / (1 + penalty), rel=0.1)
+
+
 @pytest.mark.parametrize("noise", ["student_t", "laplace", "huber"])
 def test_noise_that_is_not_normal_has_its_own_density(noise):
     model = bf.SortedFactorModel(**ONE, noise=noise)
     data = data_of(model, economy().panel)
     params = prior_draw(model, data)
-    scale = np.asarray(params["residual_sd"])
+    scale = np.asarray(params["residual_scale"])
     arrays = economy().panel.arrays()
     residuals = np.asarray(arrays.portfolios - model._explained_by_factors(params, arrays))
+    sd = np.asarray(params["residual_sd"])
+    drawn = jax.vmap(lambda key: model.simulate_assets(params, arrays, key).portfolios)(
+        jax.random.split(jax.random.key(3), 2000)
+    )
+    spread = np.std(np.asarray(drawn - model._explained_by_factors(params, arrays)), axis=(0, 1))
+    np.testing.assert_allclose(spread, sd, rtol=0.1)
     if noise == "student_t":
         want = stats.t(float(params["degrees_of_freedom"]), scale=scale).logpdf(residuals).sum()
     else:
@@ -231,12 +251,7 @@ def test_minibatches_of_the_joint_density_are_unbiased(penalty):
     density = jax.jit(lambda positions: log_density(model.joint, (data.batch(positions),), {}, own)[0])
     batches = np.array(list(itertools.permutations(range(6), 4)))
     values = np.asarray(jax.vmap(density)(jnp.asarray(batches)))
-    # Two halves never share a month: their product lacks the squares of single months, which the square has.
-    residuals = np.asarray(panel.arrays().portfolios - model._explained_by_factors(params, panel.arrays()))
-    variances = np.asarray(params["residual_sd"]) ** 2
-    centred = residuals - residuals.mean(axis=0)
-    missing = 0.5 * penalty * np.sum(np.sum(centred**2, axis=0) / (6 - 1) / variances)
-    assert values.mean() == pytest.approx(whole + missing, rel=1e-9)
+    assert values.mean() == pytest.approx(whole, rel=1e-9)
     assert values.std() > 0
 
 
@@ -279,9 +294,16 @@ def test_stocks_are_priced_by_label_and_called_a_pseudo_likelihood():
     panel = economy().panel
     assert model.likelihood_kind == "pseudo-likelihood"
     data = model.data(panel.arrays())
-    want = panel.data["returns"].where(panel.data["observed"] & panel.data["in_universe"]).values
+    returns = panel.data["returns"].where(panel.data["observed"] & panel.data["in_universe"])
     found = np.where(data.priced, data.assets, np.nan)
-    np.testing.assert_array_equal(found, want[:, : found.shape[1]])
+    labels = model.coords(panel.data)["test_asset"]
+    np.testing.assert_array_equal(found, returns.sel(asset=labels).values)
+    lost = with_data(panel, returns=panel.data["returns"].where(panel.data["asset"] != labels[3]).values)
+    fewer = model.coords(lost.data)["test_asset"]
+    assert labels[3] not in fewer
+    left = model.data(lost.arrays())
+    want = lost.data["returns"].where(lost.data["observed"] & lost.data["in_universe"]).sel(asset=fewer)
+    np.testing.assert_array_equal(np.where(left.priced, left.assets, np.nan), want.values)
     params = prior_draw(bf.SortedFactorModel(n_factors=1, hidden=(), test_assets="stocks"), data_of(model, panel))
     with pytest.raises(UnsupportedQuantityError, match="returns are on both sides"):
         model.simulate_assets(params, panel.arrays(), jax.random.key(0))
@@ -303,7 +325,7 @@ def test_loadings_that_are_networks_explain_each_stock_by_its_own_characteristic
         z = jnp.asarray(arrays.characteristics[month, slot])[None]
         deep, benchmark = model.stock_loadings(params, z)
         explained = deep[0] @ params["factor_return"][month] + benchmark[0] @ arrays.benchmarks[month]
-        asset = arrays.asset[month, slot]
+        asset = list(np.unique(arrays.asset[arrays.observed])).index(arrays.asset[month, slot])
         assert float(left[month, asset]) * scale == pytest.approx(
             float(arrays.returns[month, slot] - explained), abs=1e-12
         )
@@ -431,5 +453,7 @@ def test_panels_that_do_not_suit_are_refused():
         bf.SortedFactorModel(n_factors=1, hidden=(), weights="value").data(panel.arrays()._replace(size=None))
     with pytest.raises(DataError, match="three observed stocks or more to be sorted: not so in 2000-02-29"):
         model.check(np.array([2, 5]), 2, panel.times[:2])
+    with pytest.raises(DataError, match=r"linear, and 3 of 2 characteristics cannot differ"):
+        bf.SortedFactorModel(n_factors=3, hidden=()).data(panel.arrays())
     with pytest.raises(DataError, match=r"1 deep factors and 1 benchmarks need at least 4 months, and there are 3"):
         bf.SortedFactorModel(**BY_ASSET).data(panel.sel(time=panel.times[:3]).arrays())

@@ -16,6 +16,7 @@ import bayesfactor as bf
 from bayesfactor.errors import AlignmentError, DataError, LookAheadError, UnsupportedQuantityError
 from bayesfactor.evaluation import compare_scores
 from bayesfactor.quantities.alignment import alignment_of
+from bayesfactor.quantities.assets import prob_beyond_zero
 
 N_TRAIN = 40
 SETTINGS = bf.NUTS(warmup=100, draws=60, chains=2, max_tree_depth=6, precision="float64")
@@ -72,6 +73,8 @@ def shuffled(fit: bf.Fit) -> bf.Fit:
             posterior["factor_mean"].values[chain, draw] = posterior["factor_mean"].values[chain, draw][every] * signs
             covariance = posterior["factor_covariance"].values[chain, draw][every][:, every]
             posterior["factor_covariance"].values[chain, draw] = covariance * np.outer(signs, signs)
+            root = np.linalg.cholesky(covariance * np.outer(signs, signs))
+            posterior["factor_covariance_root"].values[chain, draw] = root
     tree = fit.tree.copy()
     tree["posterior"] = xr.DataTree(posterior)
     return bf.Fit(fit.model, fit.inference, tree, fit.status, fit.reasons, fit.provenance)
@@ -93,6 +96,19 @@ def test_alignment_undoes_any_order_and_signs():
     assert (again.order == [0, 1]).all()
     consensus = alignment_of(shuffled(full_fit())).reference
     np.testing.assert_allclose(np.abs(np.corrcoef(consensus.T, reference.values.T)[:2, 2:]).max(axis=1), 1, atol=0.01)
+
+
+def test_quantities_of_an_aligned_fit_keep_its_order():
+    """A reference in another order and of other signs than the fit's own consensus."""
+    own = alignment_of(full_fit()).reference
+    reference = xr.DataArray(-own[:, ::-1], {"time": full_fit().train_times}, ("time", "factor"))
+    fit = bf.align(full_fit(), reference)
+    found = bf.factors(fit, train())["mean"].values
+    np.testing.assert_allclose(found, values(fit, "factor_return").mean(axis=(0, 1)), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found, -bf.factors(full_fit(), train())["mean"].values[:, ::-1], rtol=1e-6, atol=1e-12)
+    deep = {"priced_factor": ["deep_1", "deep_2"]}
+    turned = -bf.loadings(full_fit())["mean"].sel(deep).values[:, ::-1]
+    np.testing.assert_allclose(bf.loadings(fit)["mean"].sel(deep).values, turned, rtol=1e-6)
 
 
 def test_alignment_changes_no_scale():
@@ -203,6 +219,8 @@ def test_assets_that_a_fit_has_not_seen_have_their_exact_conditional():
 
 def test_joint_statements_about_alphas():
     told = bf.no_alpha(full_fit(), within=0.004)
+    with pytest.raises(DataError, match=r"needs at least 100 draws: there are 20"):
+        prob_beyond_zero(values(full_fit(), "alpha").reshape(-1, 5)[:20])
     draws = values(full_fit(), "alpha").reshape(-1, 5)
     assert told["prob_all_within"] == pytest.approx(np.mean(np.abs(draws).max(axis=1) < 0.004))
     sigma = values(full_fit(), "residual_covariance").reshape(-1, 5, 5)
@@ -222,6 +240,8 @@ def test_sharpe_ratios_and_tangency_weights_are_those_of_the_draws():
     assert table.loc["benchmarks", "mean"] == pytest.approx(market.mean(), rel=1e-6)
     assert table.loc["gain", "lower"] == pytest.approx(np.quantile(best - market, 0.05), rel=1e-5)
     assert table.loc["all", "prior_mean"] == pytest.approx(0.5 * stats.chi(3).mean(), rel=1e-9)
+    assert table.loc["deep_1", "prior_mean"] == pytest.approx(0.5 * stats.chi(1).mean(), rel=1e-9)
+    assert table.loc["MKT", "prior_mean"] == 0
     assert table.loc["benchmarks", "prior_mean"] == pytest.approx(0.5 * stats.chi(1).mean(), rel=1e-9)
     weights = [np.linalg.solve(c, m) * np.sqrt(np.diag(c)) for m, c in zip(mean, covariance, strict=True)]
     weights = np.array([w / np.abs(w).sum() for w in weights])
@@ -255,6 +275,37 @@ def test_later_months_are_scored_given_their_factors(make):
     assert float(fewer["score"][0]) == pytest.approx(float(scores["score"][0]), rel=1e-12)
     with pytest.raises(LookAheadError, match="training month"):
         bf.pricing_scores(fit, train())
+
+
+def test_unseen_portfolios_know_no_month_that_is_scored():
+    fit = separate_fit()
+    assert np.isfinite(bf.pricing_scores(fit, later(), unseen=train())["score"]).all()
+    with pytest.raises(LookAheadError, match="unseen portfolios are priced in the fit's training months: found 2003"):
+        bf.pricing_scores(fit, later(), unseen=panel())
+    lost = train().data["portfolio_returns"].values.copy()
+    lost[:, 1] = np.nan
+    with pytest.raises(DataError, match="must have a return in some month: P2"):
+        bf.alphas(fit, with_data(train(), portfolio_returns=lost))
+
+
+def test_a_leg_without_returns_is_told():
+    panel = train()
+    returns = panel.data["returns"].values.copy()
+    z = panel.data["characteristics"].values @ np.array([1.0, 0.0, 0.0])
+    returns[3, z[3] > np.nanmedian(z[3])] = np.nan
+    model = bf.SortedFactorModel(n_factors=1, hidden=(), weights="equal", residual_covariance="by_asset")
+    one = panel.sel(characteristic=["x1"])
+    fit = fitted(model, one, bf.NUTS(warmup=20, draws=10, chains=2))
+    with pytest.warns(bf.errors.DataWarning, match=r"a leg of which no stock has a return .* so in 2000-05-31"):
+        bf.factors(fit, with_data(one, returns=returns))
+
+
+def test_a_sorted_model_has_no_sensitivities():
+    with pytest.raises(UnsupportedQuantityError, match="see importance, loadings and alphas"):
+        bf.sensitivities(full_fit(), train())
+    with pytest.raises(UnsupportedQuantityError, match="see importance, loadings and alphas"):
+        bf.interactions(full_fit(), train())
+    assert not bf.fits_together(FULL, train(), SETTINGS)
 
 
 def test_models_that_price_the_same_portfolios_are_compared():
