@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -34,8 +36,9 @@ def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figur
         for column, (assets, returns) in enumerate(market.assets.items()):
             known = returns.loc[times].dropna(axis=1)
             average = PERCENT * known.mean().to_numpy()
-            error = PERCENT * (known.std() / np.sqrt(len(known))).median()
+            root = PERCENT / np.sqrt(len(known))
             alone, deep = implied(known, benchmark.loc[times].to_numpy()), implied(known, every)
+            error, of_alpha = root * known.std().median(), root * np.median(alone.residual_sd)
             role = "learned from" if assets == market.train else "never learned from"
             for row, (way, words) in enumerate(ways.items()):
                 axes = grid[row, column]
@@ -48,25 +51,15 @@ def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figur
                 ends = [min(average.min(), own.min(), lower.min()), max(average.max(), own.max(), upper.max())]
                 _diagonal(axes, ends)
                 if row == 0:
-                    axes.set_title(f"{assets}\n{known.shape[1]}, {role}", fontsize=10)
-                    axes.errorbar(
-                        ends[1], ends[0], xerr=error, color="#333333", capsize=2.5, linewidth=1.0, clip_on=False
-                    )
-                    axes.annotate(
-                        f"one standard error\nof an average: {error:.2f}",
-                        (ends[1], ends[0]),
-                        xytext=(0, 6),
-                        textcoords="offset points",
-                        ha="right",
-                        fontsize=8,
-                        color="#333333",
-                    )
+                    errors = f"standard error of an average {error:.2f}, of an alpha {of_alpha:.2f}"
+                    axes.set_title(f"{known.shape[1]} {assets}, {role}\n{errors}", fontsize=8.5, weight="normal")
                 if column == 0:
                     axes.set_ylabel(f"{words}\n(% a month)")
                 if row == len(ways) - 1:
                     axes.set_xlabel("average excess return (% a month)")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        _heading(figure, f"Implied and average returns: {market.title}", f"Bars: {BAND}.", outcome)
+        subtitle = f"Below the line: a positive pricing error. Bars: {BAND}, of the factors alone."
+        _heading(figure, f"Implied and average returns: {market.title}", subtitle, outcome)
     return figure
 
 
@@ -99,7 +92,7 @@ def on_size_and_value(market: Market, outcome: Outcome, found: Sorted) -> Figure
                 if column == 0:
                     axes.set_ylabel(f"{factor.replace('_', ' ')}\n(sd of the month)")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        subtitle = f"Mean over stocks of a twentieth, all months. Blue shade: {BAND}. Grey: 90% of stocks and months."
+        subtitle = f"Line: mean over stocks of a twentieth, all months. Blue: {BAND}. Grey: 90% of stocks and months."
         _heading(figure, f"Deep characteristics on size and value: {market.title}", subtitle, outcome)
     return figure
 
@@ -110,7 +103,7 @@ def objective(market: Market, outcomes: dict[Cell, Outcome], factors: dict[Cell,
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.0, 1.8 + max(2.6, 0.3 * len(cells))), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _bounds(left, [outcomes[cell] for cell in cells])
+        _progress(left, [outcomes[cell] for cell in cells])
         for place, cell in enumerate(cells):
             deep = factors[cell].learned
             times = pd.DatetimeIndex(deep["time"].values)
@@ -135,39 +128,36 @@ def objective(market: Market, outcomes: dict[Cell, Outcome], factors: dict[Cell,
         right.set_yticks(range(len(cells)), names)
         right.set_ylim(len(cells) - 0.4, -0.6)
         right.set_xlabel("loss of eq. 20, as a share of the benchmark's")
-        right.set_title("Where the fits ended", pad=18)
+        right.set_title("Where the fits ended", pad=20)
         _heading(figure, f"The objective: {market.title}", f"Bars: {BAND}. Grey: fits whose status is not ok.", None)
     return figure
 
 
-def _bounds(axes: Axes, outcomes: list[Outcome]) -> None:
-    """Distance of the bound from its best, by restart; colour by the number of factors."""
-    ways = {outcome.cell.n_factors for outcome in outcomes}
-    colours = dict(zip(sorted(ways), COLOURS, strict=False))
+def _progress(axes: Axes, outcomes: list[Outcome]) -> None:
+    """Distance of the bound (SVI, as it is optimised) or the log density (NUTS, as draws are kept) from its best."""
+    guided = any("guide" in outcome.fit.tree for outcome in outcomes)
+    numbers = sorted({outcome.cell.n_factors for outcome in outcomes})
     told: set[int] = set()
     for outcome in outcomes:
-        if "guide" not in outcome.fit.tree:
-            continue
-        bound = outcome.fit.tree["guide"]["elbo"].values
-        bound = bound.reshape(-1, bound.shape[-1])
-        gap = np.nanmax(bound) - bound + 1.0
-        n_factors = outcome.cell.n_factors
-        for line in gap:
+        tree, n_factors = outcome.fit.tree, outcome.cell.n_factors
+        lines = tree["guide"]["elbo"].values if guided else tree["functions"]["log_density"].values
+        lines = lines.reshape(-1, lines.shape[-1])
+        for line in np.nanmax(lines) - lines + 1.0:
             label = None if n_factors in told else f"P = {n_factors}"
             told.add(n_factors)
-            axes.plot(np.linspace(0, 100, len(line)), line, color=colours[n_factors], alpha=0.6, lw=1.1, label=label)
+            colour = COLOURS[numbers.index(n_factors) % len(COLOURS)]
+            share = 100.0 * np.arange(1, len(line) + 1) / len(line)
+            axes.plot(share, line, color=colour, alpha=0.6, linewidth=1.1, label=label)
     axes.set_yscale("log")
-    axes.set_xlabel("% of the longest optimisation")
-    axes.set_ylabel("nats below the best bound, plus 1")
-    axes.set_title("How the fits got there", pad=18)
-    if told:
-        axes.legend()
-    else:
-        axes.annotate("NUTS: no objective is optimised", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of the optimisation" if guided else "% of the draws kept")
+    axes.set_ylabel(f"nats below the best {'bound' if guided else 'log density'}, plus 1")
+    axes.set_title("A line a restart: the bound" if guided else "A line a chain: the log density", pad=20)
+    axes.legend()
 
 
 def _grid(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width * columns, 1.2 + height * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, 1.4 + height * rows), layout="compressed")
     return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
@@ -177,19 +167,20 @@ def _diagonal(axes: Axes, ends: list[float]) -> None:
     axes.plot([low, high], [low, high], color="#333333", linewidth=0.9, zorder=1)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
-    axes.set_aspect("equal")
+    axes.set_box_aspect(1)
 
 
 def _heading(figure: Figure, title: str, subtitle: str, outcome: Outcome | None) -> None:
     """Title, what the marks mean, which cell it is; a status that is not ok is named."""
-    lines = [title, subtitle]
     if outcome is not None:
         cell = outcome.cell
-        lines[1] = (
-            f"{cell.benchmark} + {cell.n_factors} deep, {cell.layers} layers, λ = {cell.penalty:g}; fit status "
-            f"{outcome.status.upper()}{', bands UNCALIBRATED' if outcome.fit.uncalibrated else ''}. {subtitle}"
-        )
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10)
+        shape = f"{cell.benchmark} + {cell.n_factors} deep, {cell.layers} layers, λ = {cell.penalty:g}"
+        subtitle = f"{shape}. {subtitle}"
+        if outcome.status != "ok":
+            advice = "its bands are UNCALIBRATED" if outcome.fit.uncalibrated else "read its bands with care"
+            figure.supxlabel(f"fit status {outcome.status.upper()}, {advice}", color=RED, weight="bold", fontsize=9)
+    wrapped = textwrap.fill(subtitle, int(14 * figure.get_figwidth()))
+    figure.suptitle(f"{title}\n{wrapped}", x=0.01, ha="left", fontsize=10)
 
 
 def rank_weights() -> Figure:

@@ -58,8 +58,11 @@ def run(market: Market, protocol: Protocol, out: Path, workers: int, tell: Calla
     """
     folder = out / "fits" / market.name
     inference = protocol.inference[market.name]
-    outcomes = grid.run(market, protocol.cells(), inference, folder, workers, tell)
+    cells = protocol.cells()
+    outcomes = grid.run(market, cells, inference, folder, workers, tell)
     done = {cell: outcome for cell, outcome in outcomes.items() if outcome.fit is not None}
+    if not done:
+        raise bf.errors.ConvergenceError(f"no cell of {market.name} could be fitted: {outcomes[cells[0]].error}")
     factors = {cell: tables.factors_of(market, outcome) for cell, outcome in done.items()}
     each = [(market, outcome, factors[cell]) for cell, outcome in done.items()]
     found = {"measures": pd.concat([tables.measures(*one) for one in each], ignore_index=True)}

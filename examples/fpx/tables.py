@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -274,14 +275,17 @@ def alphas(market: Market, outcome: Outcome) -> pd.DataFrame:
 def _other_assets(panel: bf.Panel, returns: pd.DataFrame) -> bf.Panel:
     """The panel with other test assets in place of its own."""
     bare = panel.apply(lambda data: data.drop_dims("portfolio"), "drop the portfolios learned from")
-    return bare.join_portfolios(returns, units="decimal", excess=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bf.errors.DataWarning)  # a stock may lack a month
+        return bare.join_portfolios(returns, units="decimal", excess=True)
 
 
 class Implied(NamedTuple):
-    """Average returns that factors imply (..., asset): by the time series, and by the cross-section."""
+    """Average returns that factors imply (..., asset): by the time series, and by the cross-section; residuals' sd."""
 
     time_series: np.ndarray
     cross_section: np.ndarray
+    residual_sd: np.ndarray
 
 
 def implied(returns: pd.DataFrame, factors: np.ndarray) -> Implied:
@@ -292,7 +296,10 @@ def implied(returns: pd.DataFrame, factors: np.ndarray) -> Implied:
     premium = factors.mean(axis=-2)[..., None]
     x = np.concatenate([np.ones((*beta.shape[:-1], 1)), beta], axis=-1)
     fitted = x @ (np.linalg.pinv(x) @ left.mean(axis=0)[:, None])
-    return Implied((beta @ premium)[..., 0], fitted[..., 0])
+    residuals = left - left.mean(axis=0) - centred @ np.swapaxes(beta, -1, -2)
+    spare = len(left) - factors.shape[-1] - 1
+    sd = np.sqrt((residuals**2).sum(axis=-2) / spare)
+    return Implied((beta @ premium)[..., 0], fitted[..., 0], sd)
 
 
 def loss(returns: pd.DataFrame, factors: np.ndarray, penalty: float) -> np.ndarray:
