@@ -1,9 +1,9 @@
 """Deep sorted factors on real data, after Feng, Polson and Xu (2020): fits, tables 2 to 6, figures 5, 7, 8, 9, a page.
 
-    python -m examples.fpx --quick                         embedded data, eight fits
-    python -m examples.fpx --french ../shared/data         and Ken French's portfolios, the full grid
+    python -m examples.fpx --quick                    the embedded data, five fits
+    python -m examples.fpx --french ../shared/data    and Ken French's portfolios, the whole grid
 
-Run from the root of the repository. A run that was interrupted goes on where it stopped.
+Run it from the root of the repository. A run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import bayesfactor as bf
 
 from . import markets, study
 
-# Residual factors have no sign or order, which a guide cannot follow: with few months NUTS, with many SVI.
+# Residual factors have no sign or order, which a guide cannot follow: with few months only NUTS will do.
 QUICK = study.Protocol(
     (1, 2),
     (1, 2),
@@ -31,11 +31,11 @@ QUICK = study.Protocol(
     {"embedded": bf.NUTS(warmup=150, draws=150, chains=2), "french": bf.SVI(restarts=2, draws=200, polish=8)},
 )
 FULL = study.Protocol(
-    (1, 2, 3),
+    (1, 2),
     (1, 2, 3),
     (1.0, 0.1, 10.0),
     True,
-    {"embedded": bf.NUTS(warmup=400, draws=400, chains=2), "french": bf.SVI(restarts=4, draws=250)},
+    {"embedded": bf.NUTS(warmup=300, draws=300, chains=2), "french": bf.NUTS(warmup=250, draws=250, chains=2)},
 )
 
 
@@ -47,12 +47,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two layers by two factors, lambda 1")
     parser.add_argument("--french", type=Path, help="folder with panels/ and french_raw/ of Ken French's library")
     parser.add_argument("--only", choices=("embedded", "french"), help="one of the data sets")
+    parser.add_argument("--layers", type=int, nargs="+", help="in place of the protocol's; FPX have 1 2 3 4")
+    parser.add_argument("--factors", type=int, nargs="+", help="alike; FPX have 1 to 7")
     parser.add_argument("--out", type=Path, default=Path("fpx"), help="folder of results")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; 0 fits in this one")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; 0: none but this one")
     given = parser.parse_args()
     if given.only == "french" and given.french is None:
         parser.error("--only french needs --french DIR")
     protocol = QUICK if given.quick else FULL
+    if given.layers:
+        protocol = protocol._replace(layers=tuple(given.layers))
+    if given.factors:
+        protocol = protocol._replace(n_factors=tuple(given.factors))
     out = given.out / ("quick" if given.quick else "full")
     chosen = []
     if given.only != "french":

@@ -79,7 +79,11 @@ def on_size_and_value(market: Market, outcome: Outcome, found: Sorted) -> Figure
                 axes, one = grid[row, column], {"factor": factor, "characteristic": name}
                 stocks = found.spread.sel(one)
                 axes.fill_between(
-                    at, *(stocks.sel(quantile=q) for q in (0.05, 0.95)), color="#EDEDED", lw=0, label="90% of stocks"
+                    at,
+                    *(stocks.sel(quantile=q) for q in (0.05, 0.95)),
+                    color="#EDEDED",
+                    lw=0,
+                    label="90% of stocks, by posterior mean",
                 )
                 axes.fill_between(at, lower.sel(one), upper.sel(one), color=DEEP, alpha=0.3, lw=0, label=BAND)
                 axes.plot(at, mean.sel(one), color=DEEP, linewidth=1.8, label="posterior mean")

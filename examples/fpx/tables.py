@@ -211,14 +211,17 @@ def explained_variation(market: Market, fit: bf.Fit, benchmark: str = THREE, eve
         sums = sums + np.einsum("cbn,dnp->dcbp", member, deep)
         counts = counts + member.sum(axis=-1)
     stocks_seen = pd.concat(seen).query("bin >= 0").groupby(["place", "bin"])
-    spread = np.stack([stocks_seen.quantile(q).to_numpy() for q in (0.05, 0.95)])
+    every_bin = pd.MultiIndex.from_product([range(len(where)), range(BINS)])
+    spread = np.stack([stocks_seen.quantile(q).reindex(every_bin).to_numpy() for q in (0.05, 0.95)])
     deep_names = [f"deep_{index}" for index in range(1, fit.model.n_factors + 1)]
     coords: dict[str, Any] = {"factor": deep_names, "characteristic": names}
     shown = {"factor": deep_names, "characteristic": [market.size, market.value]}
     return Sorted(
         xr.DataArray(np.mean(shares, axis=0), coords, ("draw", "factor", "characteristic")),
         xr.DataArray(np.mean(r2s, axis=0), {"factor": deep_names}, ("draw", "factor")),
-        xr.DataArray(sums / counts[:, :, None], shown, ("draw", "characteristic", "bin", "factor")),
+        xr.DataArray(
+            sums / np.where(counts > 0, counts, np.nan)[:, :, None], shown, ("draw", "characteristic", "bin", "factor")
+        ),
         xr.DataArray(
             spread.reshape(2, len(where), BINS, -1),
             shown | {"quantile": [0.05, 0.95]},
