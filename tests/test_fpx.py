@@ -16,7 +16,7 @@ from examples.fpx import grid, markets, study, tables
 pytest.importorskip("matplotlib")
 
 TINY = bf.SVI(guide="normal", steps=100, restarts=2, draws=20, polish=0)
-PROTOCOL = study.Protocol((1,), (1,), (1.0,), False, {"embedded": TINY})
+PROTOCOL = study.Protocol((1,), (1,), (1.0,), False, TINY)
 CELL = grid.Cell(1, 1, 1.0, markets.THREE)
 
 
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("fpx")
     market = markets.embedded()
     found = study.run(market, PROTOCOL, out, workers=0, tell=lambda line: None)
-    page = study.write([found], PROTOCOL, out, ["A test."]).read_text()
+    page = study.write([found], out, ["A test."]).read_text()
     return Run(out, market, found, page, bf.load(out / "fits" / "embedded" / CELL.file))
 
 
@@ -45,7 +45,8 @@ def least_squares_residuals(returns: np.ndarray, factors: np.ndarray) -> np.ndar
 
 
 def test_measures_are_those_of_a_plain_regression_of_every_draw(run: Run) -> None:
-    rows = run.found.tables["measures"].set_index(["assets", "measure"])
+    every = run.found.tables["measures"]
+    rows = every[every["sorted_on"] == tables.LEARNED].set_index(["assets", "measure"])
     draws = bf.factors(run.fit, run.market.panels[markets.THREE], summary="draws")["factor_return"]
     benchmark = run.market.benchmarks[markets.THREE].to_numpy()
     for assets in ("bivariate sorts", "univariate sorts"):
@@ -79,6 +80,21 @@ def test_the_deep_characteristic_of_one_layer_is_linear_and_its_shares_are_those
         parts = weights**2 * z[inside].astype(float).var(axis=0)
         expected = expected + parts / parts.sum(axis=1, keepdims=True) / len(panel.times)
     assert found.shares.sel(factor="deep_1").values == pytest.approx(expected, abs=2e-3)
+
+
+def test_control_is_sorted_on_directions_of_no_fit(run: Run) -> None:
+    control = tables.sorted_at_random(grid.Outcome(CELL, run.fit, "")).fit
+    weights, own = (one.tree["posterior"]["sort_weight"].values for one in (control, run.fit))
+    assert weights.shape == own.shape
+    assert weights.std() == pytest.approx(1.0, abs=0.1)
+    assert abs(np.corrcoef(weights.ravel(), own.ravel())[0, 1]) < 4 / np.sqrt(own.size)
+    # Draws of the control differ from each other as two random directions do; those of the fit hardly.
+    draws = tables.flat(tables.factors_of(run.market, grid.Outcome(CELL, control, "")).learned)[..., 0]
+    assert np.abs(np.corrcoef(draws)).mean() < 0.8
+    rows = run.found.tables["measures"]
+    counts = rows.groupby("sorted_on").size()
+    assert counts[tables.AT_RANDOM] == counts[tables.LEARNED]
+    assert "| + 1 at random |" in run.page
 
 
 def test_loss_is_the_minimum_of_equation_20() -> None:

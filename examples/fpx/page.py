@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .markets import THREE
-from .tables import MEASURES, PROB
+from .tables import AT_RANDOM, LEARNED, MEASURES, PROB
 
 if TYPE_CHECKING:
     from .study import Found, Protocol
 
+READING = (
+    "Layer 1 sorts on linear combinations of characteristics, every further one is a hidden layer. Numbers are "
+    f"posterior means with {100 * PROB:g}% bands; returns are excess, decimal per month. Marks tell of the fit behind "
+    "a number: `w` its status is warn, `f` failed, `u` its bands are uncalibrated."
+)
 LIMITS = """\
 - **Factors were learned on the months by which most tables judge them.** R2, pricing errors, Sharpe ratios and
   p-values of months "learned from" are too good, as in the paper. Months marked "later" were not seen.
@@ -19,19 +24,20 @@ LIMITS = """\
   benchmark's are. A band of a pricing error is no band of an alpha: alphas with their own uncertainty are in "Alphas as
   parameters".
 - **A pricing error is positive by noise alone.** An average over T months of a residual of sd s has an error of
-  s/sqrt(T). Added factors lower s, and so the pricing error, whether they price anything or not.
+  s/sqrt(T). Added factors lower s, and so the pricing error, whether they price anything or not: rows "at random" say
+  what as many factors do that are sorted on random directions, with 90% of such factors.
 - **The case shown was chosen** among all cells of the grid by the assets learned from, as in the paper; no table allows
   for the choice.
 - **Bands of fits that are not ok** are what those draws say, and may be too narrow: the status is beside every
   number."""
 
 
-def page(results: list[Found], protocol: Protocol, notes: list[str]) -> str:
+def page(results: list[Found], notes: list[str]) -> str:
     """Markdown, with links to tables and figures beside it."""
-    parts = ["# Deep sorted factors on real data, after Feng, Polson and Xu (2020)", *notes, _grid(protocol)]
+    parts = ["# Deep sorted factors on real data, after Feng, Polson and Xu (2020)", *notes, READING]
     parts += ["## What this can and cannot say", LIMITS]
     for found in results:
-        parts += _of_market(found, protocol)
+        parts += _of_market(found)
     parts += ["## Figure 5: rank weights", "![Figure 5](figures/figure_5.png)"]
     return "\n\n".join(parts) + "\n"
 
@@ -39,15 +45,13 @@ def page(results: list[Found], protocol: Protocol, notes: list[str]) -> str:
 def _grid(protocol: Protocol) -> str:
     penalties = ", ".join(f"{penalty:g}" for penalty in protocol.penalties)
     return (
-        f"Grid: layers {_list(protocol.layers)}; deep factors {_list(protocol.n_factors)}; lambda {penalties}. "
-        "Layer 1 sorts on linear combinations of characteristics. Numbers are "
-        f"posterior means with {100 * PROB:g}% bands; returns are excess, decimal per month. Cells marked `w` or `f` "
-        "come from fits whose status is warn or failed, `u` from bands that are uncalibrated."
+        f"Grid: layers {_list(protocol.layers)}; deep factors {_list(protocol.n_factors)}; lambda {penalties}; "
+        f"`{protocol.inference!r}`."
     )
 
 
-def _of_market(found: Found, protocol: Protocol) -> list[str]:
-    market, data = found.market, found.tables
+def _of_market(found: Found) -> list[str]:
+    market, protocol, data = found.market, found.protocol, found.tables
     chosen, name = found.chosen, market.name
     fits = data["fits"]
     statuses = ", ".join(f"{count} {status}" for status, count in fits["status"].value_counts().items())
@@ -55,8 +59,8 @@ def _of_market(found: Found, protocol: Protocol) -> list[str]:
     parts = [
         f"## {market.title}",
         market.about,
-        f"{len(fits)} fits: {statuses}; {fits['seconds'].sum() / 60:.0f} minutes of fitting, by "
-        f"`{protocol.inference[name]!r}`. Why they are not ok, by "
+        _grid(protocol),
+        f"{len(fits)} fits: {statuses}; {fits['seconds'].sum() / 60:.0f} minutes of fitting. Why they are not ok, by "
         f"how many fits say it: {_reasons(fits)}. All in [the table of fits](tables/{name}_fits.csv).",
         f"**What {n_months} months are.** An annual Sharpe ratio estimated from them has a standard error of about "
         f"{(12 / n_months) ** 0.5:.2f}.",
@@ -101,9 +105,13 @@ def _changes(rows: pd.DataFrame, measure: str) -> str:
         role = "learned" if block["role"].iloc[0] == "train" else "test"
         own = block["benchmark_value"].iloc[0]
         table.append([f"{assets} ({role})", months, "benchmark", f"{own:.3g}", *[""] * (len(layers) - 1)])
-        for n_factors, row in block.groupby("n_factors"):
+        for (n_factors, sorted_on), row in block.groupby(["n_factors", "sorted_on"]):
             cells = row.set_index("layers")
-            table.append(["", "", f"+ {n_factors}", *(_change(cells, value, measure) for value in layers)])
+            if sorted_on == AT_RANDOM:
+                told = _change(cells.assign(status="", bands=""), layers[0], measure)
+                table.append(["", "", f"+ {n_factors} at random", told, *[""] * (len(layers) - 1)])
+            else:
+                table.append(["", "", f"+ {n_factors}", *(_change(cells, value, measure) for value in layers)])
     return _table(table)
 
 
@@ -169,7 +177,10 @@ def _alphas(rows: pd.DataFrame) -> str:
 
 def _penalties(measures: pd.DataFrame) -> str:
     rows = measures[
-        (measures["benchmark"] == THREE) & (measures["role"] == "train") & (measures["months"] == "learned from")
+        (measures["benchmark"] == THREE)
+        & (measures["role"] == "train")
+        & (measures["months"] == "learned from")
+        & (measures["sorted_on"] == LEARNED)
     ]
     penalties = sorted(rows["lambda"].unique())
     table = [["measure", "L", "P", *(f"lambda = {value:g}" for value in penalties)]]

@@ -22,14 +22,14 @@ class Protocol(NamedTuple):
     ----------
     layers, n_factors, penalties : the grid on the three factors; the first penalty is the one that tables show.
     market_too : whether the first penalty's grid is fitted on the market alone as well (FPX table 5, left).
-    inference : `NUTS` or `SVI`, by name of the data set.
+    inference : `NUTS` or `SVI`.
     """
 
     layers: tuple[int, ...]
     n_factors: tuple[int, ...]
     penalties: tuple[float, ...]
     market_too: bool
-    inference: dict[str, Any]
+    inference: Any
 
     def cells(self) -> list[Cell]:
         """The grid, largest models first so that processes end together."""
@@ -41,9 +41,10 @@ class Protocol(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The tables of one data set, and the cells that its figures show."""
+    """The tables of one data set, and the cell that its figures show."""
 
     market: Market
+    protocol: Protocol
     chosen: Cell
     tables: dict[str, pd.DataFrame]
 
@@ -57,22 +58,26 @@ def run(market: Market, protocol: Protocol, out: Path, workers: int, tell: Calla
         When no cell of the first penalty on the three factors could be fitted.
     """
     folder = out / "fits" / market.name
-    inference = protocol.inference[market.name]
     cells = protocol.cells()
-    outcomes = grid.run(market, cells, inference, folder, workers, tell)
+    outcomes = grid.run(market, cells, protocol.inference, folder, workers, tell)
     done = {cell: outcome for cell, outcome in outcomes.items() if outcome.fit is not None}
     if not done:
         raise bf.errors.ConvergenceError(f"no cell of {market.name} could be fitted: {outcomes[cells[0]].error}")
     factors = {cell: tables.factors_of(market, outcome) for cell, outcome in done.items()}
     each = [(market, outcome, factors[cell]) for cell, outcome in done.items()]
-    found = {"measures": pd.concat([tables.measures(*one) for one in each], ignore_index=True)}
+    measured = [tables.measures(*one) for one in each]
+    for cell, outcome in done.items():
+        if (cell.layers, cell.penalty, cell.benchmark) == (protocol.layers[0], protocol.penalties[0], THREE):
+            control = tables.sorted_at_random(outcome)
+            measured.append(tables.measures(market, control, tables.factors_of(market, control), tables.AT_RANDOM))
+    found = {"measures": pd.concat(measured, ignore_index=True)}
     found["sharpe"] = pd.concat([tables.sharpe(*one) for one in each], ignore_index=True)
     found["anomalies"] = pd.concat([tables.anomalies(*one) for one in each], ignore_index=True)
     chosen = _chosen(market, done, found["measures"], protocol.penalties[0])
     tell(f"{market.name}: least pricing error on the assets learned from by {chosen.file}")
 
     with_alpha = chosen._replace(penalty=None)
-    outcomes |= grid.run(market, [with_alpha], inference, folder, 0, tell)
+    outcomes |= grid.run(market, [with_alpha], protocol.inference, folder, 0, tell)
     if outcomes[with_alpha].fit is not None:
         found["alphas"] = tables.alphas(market, outcomes[with_alpha])
     every = max(1, len(market.panels[THREE].times) // 60)
@@ -90,14 +95,14 @@ def run(market: Market, protocol: Protocol, out: Path, workers: int, tell: Calla
     }
     for name, figure in drawn.items():
         _save(figure, out / "figures" / f"{market.name}_{name}.png")
-    return Found(market, chosen, found)
+    return Found(market, protocol, chosen, found)
 
 
-def write(results: list[Found], protocol: Protocol, out: Path, notes: list[str]) -> Path:
+def write(results: list[Found], out: Path, notes: list[str]) -> Path:
     """Figure 5 and the page."""
     _save(figures.rank_weights(), out / "figures" / "figure_5.png")
     path = out / "index.md"
-    path.write_text(page.page(results, protocol, notes))
+    path.write_text(page.page(results, notes))
     return path
 
 
@@ -109,6 +114,7 @@ def _chosen(market: Market, done: dict[Cell, Outcome], measures: pd.DataFrame, p
         & (measures["measure"] == "pricing_error")
         & (measures["benchmark"] == THREE)
         & (measures["lambda"] == penalty)
+        & (measures["sorted_on"] == tables.LEARNED)
     ]
     if train.empty:
         raise bf.errors.ConvergenceError(f"no cell of {market.name} with lambda {penalty:g} could be fitted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from .markets import THREE, Market
 DRAWS = 200  # kept of each fit for tables
 BINS = 20  # of figure 8
 PROB = 0.9
+LEARNED, AT_RANDOM = "learned directions", "random directions"
 MEASURES = {
     "time_series_r2": "Table 2: time-series R2 (eq. 21)",
     "pricing_error": "Table 3: pricing errors (eq. 22)",
@@ -57,6 +59,17 @@ def with_benchmark(deep: xr.DataArray, benchmark: pd.DataFrame) -> xr.DataArray:
     return xr.concat([deep.transpose(*given.dims), given], "factor", join="outer").transpose(*given.dims)
 
 
+def sorted_at_random(outcome: Outcome) -> Outcome:
+    """A control: the same cell, each draw's deep characteristics in directions that no return has chosen."""
+    fit = outcome.fit
+    posterior = fit.tree["posterior"].to_dataset()
+    weights = posterior["sort_weight"]
+    drawn = np.random.default_rng(1).standard_normal(weights.shape).astype(weights.dtype)
+    tree = fit.tree.copy()
+    tree["posterior"] = xr.DataTree(posterior.assign(sort_weight=weights.copy(data=drawn)))
+    return outcome._replace(fit=replace(fit, tree=tree))
+
+
 def flat(draws: xr.DataArray) -> np.ndarray:
     """Draws as (sample, time, factor)."""
     values = draws.transpose("chain", "draw", "time", "factor").values
@@ -85,7 +98,7 @@ def fit_rows(market: Market, outcomes: dict[Cell, Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def measures(market: Market, outcome: Outcome, factors: Factors) -> pd.DataFrame:
+def measures(market: Market, outcome: Outcome, factors: Factors, sorted_on: str = LEARNED) -> pd.DataFrame:
     """Tables 2 to 4: each measure of each set of assets, with the benchmark's own and the change against it."""
     benchmark = market.benchmarks[outcome.cell.benchmark]
     rows = []
@@ -103,6 +116,7 @@ def measures(market: Market, outcome: Outcome, factors: Factors) -> pd.DataFrame
                 rows.append(
                     {
                         **_labels(market, outcome),
+                        "sorted_on": sorted_on,
                         "months": months,
                         "n_months": len(times),
                         "assets": assets,
