@@ -46,6 +46,7 @@ _HOME = {
     "tangency": "bayesfactor.quantities",
     "top_holdings": "bayesfactor.quantities",
     "month_scores": "bayesfactor.evaluation",
+    "pricing_scores": "bayesfactor.evaluation.asset_scores",
     "compare": "bayesfactor.evaluation",
     "compare_forecasts": "bayesfactor.evaluation",
     "difference_intervals": "bayesfactor.evaluation",
@@ -123,6 +124,7 @@ __all__ = [
     "plots",
     "portfolio_weights",
     "pricing",
+    "pricing_scores",
     "processes",
     "read_frame",
     "readers",
@@ -142,6 +144,7 @@ if TYPE_CHECKING:
     from bayesfactor import baselines, calibration, errors, models, plots
     from bayesfactor.calibration import calibrate
     from bayesfactor.evaluation import choose_architecture, metrics, month_scores, pricing
+    from bayesfactor.evaluation.asset_scores import pricing_scores
     from bayesfactor.evaluation.calibration import compare_forecasts, forecast_calibration
     from bayesfactor.evaluation.common_law import common_law
     from bayesfactor.evaluation.compare import compare, difference_intervals

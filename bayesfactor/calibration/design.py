@@ -91,7 +91,9 @@ def data_set(
     if by_month:
         months = np.flatnonzero(arrays.observed.any(axis=1))
         t = months[index % len(months)]
-        kept = {name: leaf[t : t + 1] for name, leaf in arrays._asdict().items() if name in BY_TIME and leaf is not None}
+        kept = {
+            name: leaf[t : t + 1] for name, leaf in arrays._asdict().items() if name in BY_TIME and leaf is not None
+        }
         arrays = arrays._replace(**kept)
     return arrays if keep_returns else arrays._replace(returns=np.zeros_like(arrays.returns))
 

@@ -59,7 +59,8 @@ def simulate(model: Any, rng_key: Array, params: Params, arrays: PanelArrays) ->
     if prices_assets(model):
         drawn: PanelArrays = model.simulate_assets(params, arrays, rng_key)
         return drawn
-    return arrays._replace(returns=simulate_returns(model, rng_key, params, arrays))
+    returns: Any = simulate_returns(model, rng_key, params, arrays)
+    return arrays._replace(returns=returns)
 
 
 def simulate_returns(model: Any, rng_key: Array, params: Params, arrays: PanelArrays) -> Array:

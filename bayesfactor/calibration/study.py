@@ -386,8 +386,8 @@ def _data(model: Any, sets: list[PanelArrays], double: bool, like: PanelArrays |
         must not look at what was simulated.
     """
     if like is not None and simulation.prices_assets(model):
-        scale = float(model.data(like).residual_scale)
-        return _stacked([model.data(arrays, residual_scale=scale) for arrays in sets], double)
+        given = float(model.data(like).residual_scale)
+        return _stacked([model.data(arrays, residual_scale=given) for arrays in sets], double)
     if not is_by_month(model):
         return _stacked([model.data(arrays) for arrays in sets], double)
     # A month's fit takes the scale of its prior from the month's own returns; here the prior must not look at them.

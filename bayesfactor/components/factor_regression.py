@@ -112,6 +112,8 @@ def unexplained(sums: Sums, precision: Array) -> tuple[Array, Array]:
     precision : (coefficient,) diagonal of ``P_0``.
     """
     n_assets = sums.projection.shape[0]
+    if not precision.shape[0]:
+        return sums.square, jnp.zeros_like(sums.square)
     if sums.gram.ndim == 2:
         inverse, log_determinant = symmetric_inverse(sums.gram + jnp.diag(precision))
         explained = jnp.sum((sums.projection @ inverse) * sums.projection, axis=-1)

@@ -135,4 +135,9 @@ def scored_assets(panel: Panel) -> list[str]:
 def _digests(counted: xr.DataArray) -> list[str]:
     """For each month a short SHA-256 of the sorted labels of the marked assets."""
     labels = np.asarray(counted.indexes["asset"], dtype=str)
-    return [hashlib.sha256("\n".join(sorted(labels[row])).encode()).hexdigest()[:16] for row in counted.to_numpy()]
+    return [set_digest(labels[row]) for row in counted.to_numpy()]
+
+
+def set_digest(labels: Any) -> str:
+    """A short SHA-256 of a set of labels, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from bayesfactor.inference.by_month import is_by_month
 from bayesfactor.inference.sampling import Draws
 from bayesfactor.inference.start import Start
 from bayesfactor.inference.streaming import Window
+from bayesfactor.panel import Panel
 
 PACKAGES = (
     "bayesfactor",
@@ -51,7 +52,7 @@ def tree_of(
         "feature_2": features,
         "probe": np.arange(len(probes)),
     }
-    if hasattr(model, "coords"):
+    if hasattr(model, "coords") and isinstance(window.panel, Panel):
         coords |= model.coords(window.panel.data)
     dims = {
         **model.dims(),

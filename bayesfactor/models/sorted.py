@@ -44,6 +44,7 @@ NETWORK = "network"  # of the deep characteristics
 LOADING, BENCHMARK_LOADING = "loading_network", "benchmark_loading_network"
 SPARE_MONTHS = 24  # beyond assets and coefficients that a full residual covariance needs
 CPU_BLOCK, GPU_BLOCK = 2**15, 2**26  # numbers of a layer that are computed at once
+GAP_ROUNDS = 20  # of filling gaps before the typical residual is measured
 COMPLETED_AT_ONCE = 2**23  # numbers of Gram matrices on the host
 
 
@@ -108,7 +109,7 @@ class SortedFactorModel:
         ``y+ = -50 exp(-5y)``), "softmax" (``y+ = y``), or "equal" (top and bottom third), "linear" (in the rank),
         "value" (thirds, weighted by size), which have no derivative: use those with ``hidden=()`` and one
         characteristic, as the classical sorts.
-    test_assets : what is priced: "portfolios", those of ``panel.join_portfolios``, or "stocks", the panel's own returns.
+    test_assets : what is priced: "portfolios", those of ``panel.join_portfolios``, or "stocks", the panel's own.
         Stocks on both sides are not a density of their returns: the fit says "pseudo-likelihood" and is refused by
         comparisons of densities.
     loadings, benchmark_loadings : "constant" for each test asset, or "network": functions of the stock's
@@ -126,7 +127,7 @@ class SortedFactorModel:
     noise : "normal", "student_t", "laplace" or "huber"; others than normal keep all coefficients as parameters, and
         need "by_asset" or "common".
     huber_delta : where Huber's density turns from normal to Laplace, in units of its scale.
-    alpha_sd : prior sd of alpha, decimal per month, of an asset with the typical residual sd; scaled by the asset's own.
+    alpha_sd : prior sd of alpha, decimal per month, of an asset with the typical residual sd; in proportion for others.
     loading_sd : prior sd of a loading, alike.
     factor_sharpe : prior sd of the annual Sharpe ratio of a factor. It enters the posterior of the factors' means and
         covariance, not the factors themselves.
@@ -353,7 +354,9 @@ class SortedFactorModel:
         assets, slot = self._assets(arrays)
         priced = np.isfinite(assets)
         if not priced.any(axis=0).all():
-            raise DataError("every test asset must have a return in some month that is fitted: drop those that have none")
+            raise DataError(
+                "every test asset must have a return in some month that is fitted: drop those that have none"
+            )
         assets = np.where(priced, assets, 0.0)
         scale = residual_scale
         if scale is None:
@@ -419,7 +422,9 @@ class SortedFactorModel:
 
     # ------------------------------------------------------------------ pure functions of one draw
 
-    def features(self, params: Params, z: Array, network: str = NETWORK, hidden: tuple[int, ...] | None = None) -> Array:
+    def features(
+        self, params: Params, z: Array, network: str = NETWORK, hidden: tuple[int, ...] | None = None
+    ) -> Array:
         """Features (stock, feature) of characteristics ``z`` (stock, characteristic)."""
         hidden = self.hidden if hidden is None else hidden
         if not hidden:
@@ -479,8 +484,7 @@ class SortedFactorModel:
                 "loadings='network', benchmark_loadings='network', alpha=False. Test portfolios are scored given their "
                 "factors, by pricing_scores."
             )
-        deep, benchmark = self.stock_loadings(params, z)
-        loadings = jnp.concatenate([deep, benchmark], axis=1)
+        loadings = jnp.concatenate([part for part in self.stock_loadings(params, z) if part is not None], axis=1)
         scale = params["residual_sd"]
         return MonthLaw(
             mean=loadings @ params["factor_mean"],
@@ -558,7 +562,7 @@ class SortedFactorModel:
                 "nothing can be simulated or scored"
             )
 
-    def _residual_law(self, params: Params) -> regression.Residuals:
+    def _residual_law(self, params: Params) -> Any:
         """Of one draw, decimal per period; independent unless the covariance is in the draw."""
         if self.covariance == "factors":
             return regression.Structured(params["residual_loading"], params["residual_unique"])
@@ -569,7 +573,7 @@ class SortedFactorModel:
 
     def _explained_by_factors(self, params: Params, arrays: PanelArrays) -> Array:
         """``alpha + beta f + gamma g`` (time, test portfolio), decimal per period."""
-        explained = params["factor_return"] @ params["loading"].T
+        explained: Array = params["factor_return"] @ params["loading"].T
         if "benchmark_loading" in params:
             explained = explained + arrays.benchmarks @ params["benchmark_loading"].T
         return explained + params["alpha"] if self.alpha else explained
@@ -609,7 +613,7 @@ class SortedFactorModel:
         numpyro.factor("returns", self._log_density(params, law, residuals, data))
 
     def log_evidence(self, params: Params, data: SortedData) -> Array:
-        """Log density () of the test assets' returns given the factors, coefficients and residual law integrated out."""
+        """Log density () of the test assets' returns given the factors, all that `complete` draws integrated out."""
         assets, regressors = self._regression(params, data)
         penalty, precision = self.pricing_error_penalty, self._precision(data)
         priced = jnp.ones(assets.shape, bool) if data.priced is None else data.priced
@@ -645,7 +649,9 @@ class SortedFactorModel:
             total = total if deep is None else total + deep @ factors
             return total if benchmark is None else total + benchmark @ benchmarks
 
-        return jax.vmap(of_month)(jnp.asarray(data.characteristics), params["factor_return"], jnp.asarray(data.benchmarks))
+        return jax.vmap(of_month)(
+            jnp.asarray(data.characteristics), params["factor_return"], jnp.asarray(data.benchmarks)
+        )
 
     def _precision(self, data: SortedData) -> Array:
         """Prior precision (coefficient,) in units of the residuals'."""
@@ -677,7 +683,9 @@ class SortedFactorModel:
         if whole or not self.pricing_error_penalty:
             value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty)
         else:
-            value = data.weight * law.log_density(residuals, priced) + self._penalty_of_halves(law, residuals, priced, data)
+            value = data.weight * law.log_density(residuals, priced) + self._penalty_of_halves(
+                law, residuals, priced, data
+            )
         return value + data.weight * self._cross_section(law, residuals, priced)
 
     def _cross_section(self, law: Any, residuals: Array, priced: Array) -> Array | float:
@@ -790,8 +798,9 @@ class SortedFactorModel:
         squares = numpyro.sample("residual_diagonal_base", dist.Gamma(shape, 0.5).to_event(1))
         n_below = n_assets * (n_assets - 1) // 2
         below = numpyro.sample("residual_below_base", dist.Normal(0.0, 1.0).expand([n_below]).to_event(1))
-        root = jnp.zeros((n_assets, n_assets), squares.dtype).at[np.tril_indices(n_assets, -1)].set(below)
-        root = (root + jnp.diag(jnp.sqrt(squares))) / math.sqrt(regression.WISHART_SCALE)
+        empty = jnp.zeros((n_assets, n_assets), squares.dtype)
+        lower = empty.at[np.tril_indices(n_assets, -1)].set(below)  # noqa: PD008
+        root = (lower + jnp.diag(jnp.sqrt(squares))) / math.sqrt(regression.WISHART_SCALE)
         inverse = jax.scipy.linalg.solve_triangular(root, jnp.eye(n_assets, dtype=root.dtype), lower=True)
         covariance = inverse.T @ inverse * scale**2
         numpyro.deterministic("residual_covariance", covariance)
@@ -918,22 +927,31 @@ def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndar
         slopes, *_ = np.linalg.lstsq(regressors[seen], own, rcond=None)
         left[seen, asset] = own - regressors[seen] @ slopes
     n_components = min(n_factors, len(usable) // 3)
-    if n_components:
-        within = left[:, usable]
-        components = np.linalg.eigh(within @ within.T)[1][:, -n_components:]
-        # Of an asset with gaps the projection is of its own months.
-        for asset in usable:
-            seen = priced[:, asset]
-            slopes, *_ = np.linalg.lstsq(components[seen], left[seen, asset], rcond=None)
-            left[seen, asset] -= components[seen] @ slopes
-    spreads = np.sqrt(np.sum(left[:, usable] ** 2, axis=0) / (spare[usable] - n_components))
+    left = _without_components(left[:, usable], priced[:, usable], n_components)
+    spreads = np.sqrt(np.sum(left**2, axis=0) / (spare[usable] - n_components))
     scale = float(np.median(spreads)) if len(usable) else 0.0
     if not scale > 1e-12:
         raise DataError(
-            f"test assets must have returns that {benchmarks.shape[1]} benchmarks and {n_factors} factors do not explain "
-            f"entirely, in at least {2 * regressors.shape[1] + n_factors} months: none of {assets.shape[1]} has"
+            f"test assets must have returns that {benchmarks.shape[1]} benchmarks and {n_factors} factors do not "
+            f"explain entirely, in at least {2 * regressors.shape[1] + n_factors} months: none of {assets.shape[1]} has"
         )
     return scale
+
+
+def _without_components(values: np.ndarray, seen: np.ndarray, n_components: int) -> np.ndarray:
+    """Values (time, asset) less their principal components, 0 in gaps, which are filled by what components say."""
+    if not n_components:
+        return values
+    filled = values
+    for _ in range(1 if seen.all() else GAP_ROUNDS):
+        components = np.linalg.eigh(filled @ filled.T)[1][:, -n_components:]
+        explained = components @ (components.T @ filled)
+        for asset in np.flatnonzero(~seen.all(axis=0)):
+            own = seen[:, asset]
+            slopes, *_ = np.linalg.lstsq(components[own], values[own, asset], rcond=None)
+            explained[:, asset] = components @ slopes
+        filled = np.where(seen, values, explained)
+    return np.where(seen, values - explained, 0.0)
 
 
 def _law_of_factors(

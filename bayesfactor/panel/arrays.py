@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-
 
 BY_SLOT = ("characteristics", "returns", "in_universe", "observed", "asset", "size")  # leaves (time, slot, ...)
 BY_TIME = (*BY_SLOT, "benchmarks", "portfolios")
@@ -27,9 +26,10 @@ class PanelArrays(NamedTuple):
     varies: np.ndarray  # (characteristic,) 1 for continuous characteristics, 0 for indicators
     return_scale: np.ndarray  # () median over months of the cross-sectional sd of returns; NaN without returns
     periods_per_year: np.ndarray  # ()
-    size: np.ndarray | None = None  # (time, slot) market equity known before t, NaN where not; None without sizes
-    benchmarks: np.ndarray | None = None  # (time, benchmark), excess, decimal per period, NaN where not known (live)
-    portfolios: np.ndarray | None = None  # (time, portfolio), excess, decimal per period, NaN where missing
+    # None where the panel has none:
+    size: Any = None  # (time, slot) market equity known before t, NaN where not
+    benchmarks: Any = None  # (time, benchmark), excess, decimal per period, NaN where not known (live)
+    portfolios: Any = None  # (time, portfolio), excess, decimal per period, NaN where missing
 
 
 class Slots(NamedTuple):
@@ -63,6 +63,7 @@ def pack(data: xr.Dataset, periods_per_year: int, dtype: np.dtype) -> PanelArray
     returns[month, slot] = np.where(observed[month, slot], data.returns.values[month, asset], 0.0)
     occupied[month, slot] = True
     index[month, slot] = asset
+
     def by_time(name: str) -> np.ndarray | None:
         return data[name].values.astype(dtype) if name in data else None
 

@@ -45,7 +45,7 @@ class Alignment(NamedTuple):
     reference: NDArray[np.float64]
 
     def apply(self, values: np.ndarray, axis: int) -> np.ndarray:
-        """Draws (draw, ...) with the factors of one axis, counted from the end, in order; benchmarks after them stay."""
+        """Draws (draw, ...) with the factors of one axis, counted from the end, in order; what follows them stays."""
         n_factors = self.order.shape[1]
         moved = np.moveaxis(values, axis, 1)
         extra = (1,) * (moved.ndim - 2)
@@ -101,7 +101,7 @@ def align(fit: Fit, reference: xr.DataArray | None = None) -> Fit:
 
 def alignment_of(fit: Fit, reference: xr.DataArray | None = None) -> Alignment:
     """The signed permutation of every draw, chains one after the other."""
-    posterior = fit.tree["posterior"]
+    posterior = fit.tree["posterior"].to_dataset()
     if "factor_return" not in posterior:
         raise UnsupportedQuantityError(
             f"factors are aligned in fits of sorted factors, and {type(fit.model).__name__} has none"
@@ -147,14 +147,14 @@ def signed_permutations(factors: np.ndarray, reference: np.ndarray) -> tuple[np.
 def _likeliest(fit: Fit) -> int:
     """Position of the draw with the highest density; the first where there is none."""
     if "sample_stats" in fit.tree and "lp" in fit.tree["sample_stats"]:
-        return int(np.argmax(fit.tree["sample_stats"]["lp"].values))
+        return int(fit.tree["sample_stats"].to_dataset()["lp"].values.argmax())
     return 0
 
 
 def _importance(fit: Fit, order: np.ndarray, consensus: np.ndarray) -> np.ndarray:
     """What each factor (factor,) explains of the test assets: mean square loading times its variance."""
     variance = consensus.var(axis=0)
-    posterior = fit.tree["posterior"]
+    posterior = fit.tree["posterior"].to_dataset()
     if "loading" not in posterior:
         return np.asarray(variance)
     loading = posterior["loading"].values.astype(float)
@@ -165,7 +165,8 @@ def _importance(fit: Fit, order: np.ndarray, consensus: np.ndarray) -> np.ndarra
 def _given(reference: xr.DataArray, fit: Fit, n_factors: int) -> np.ndarray:
     if set(reference.dims) != {"time", "factor"} or reference.sizes.get("factor") != n_factors:
         raise AlignmentError(
-            f"a reference must have dims (time, factor) and the fit's {n_factors} factors: it has {dict(reference.sizes)}"
+            f"a reference must have dims (time, factor) and the fit's {n_factors} factors: it has "
+            f"{dict(reference.sizes)}"
         )
     lacking = fit.train_times.difference(reference.indexes["time"])
     if len(lacking):

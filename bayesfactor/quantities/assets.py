@@ -142,7 +142,7 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
     """
     check_prob(prob)
     require_sorted(fit)
-    posterior = align(fit).tree["posterior"]
+    posterior = align(fit).tree["posterior"].to_dataset()
     mean = posterior["factor_mean"].values.reshape(-1, posterior.sizes["priced_factor"]).astype(float)
     covariance = posterior["factor_covariance"].values.astype(float).reshape(*mean.shape, -1)
     periods = float(fit.provenance["periods_per_year"])
@@ -161,7 +161,9 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
         "benchmarks": _mean_of_chi(len(names) - n_deep),
     }
     prior["gain"] = prior["all"] - prior["benchmarks"]
-    table = pd.DataFrame({name: {k: float(v) for k, v in bands(value[None], prob).items()} for name, value in result.items()}).T
+    table = pd.DataFrame(
+        {name: {k: float(v) for k, v in bands(value[None], prob).items()} for name, value in result.items()}
+    ).T
     table = table.drop(columns="prob_positive")
     table["prior_mean"] = [fit.model.factor_sharpe * prior.get(name, 0.0) for name in table.index]
     table.attrs = {"units": "annual", "status": fit.status, "prob": prob}
@@ -184,7 +186,7 @@ def tangency(fit: Fit, *, prob: float = 0.9) -> xr.Dataset:
     """
     check_prob(prob)
     require_sorted(fit)
-    posterior = align(fit).tree["posterior"]
+    posterior = align(fit).tree["posterior"].to_dataset()
     mean = posterior["factor_mean"].values.astype(float)
     covariance = posterior["factor_covariance"].values.astype(float)
     weights = np.linalg.solve(covariance, mean[..., None])[..., 0]
@@ -223,7 +225,7 @@ def coefficients(fit: Fit, panel: Panel | None = None, seed: int = 0) -> Coeffic
 
 def _of_fit(fit: Fit) -> Coefficients:
     """As the fit has them; `fit` is aligned."""
-    posterior = fit.tree["posterior"]
+    posterior = fit.tree["posterior"].to_dataset()
     sd = posterior["residual_sd"].values.astype(float)
     assets = [str(name) for name in posterior["test_asset"].values] if "test_asset" in posterior.coords else []
     parts, names = [], []
@@ -253,11 +255,13 @@ def _of_unseen(fit: Fit, panel: Panel, seed: int) -> Coefficients:
     model = fit.model
     if model.test_assets != "portfolios" or not model.collapses:
         raise UnsupportedQuantityError(
-            "assets that a fit has not seen are priced given its factors, with test_assets='portfolios' and normal noise"
+            "assets that a fit has not seen are priced given its factors, with test_assets='portfolios' and "
+            "noise='normal'"
         )
     if "portfolio_returns" not in panel.data:
         raise DataError("the panel must have the test portfolios to be priced: add them with panel.join_portfolios")
-    benchmarks = [str(name) for name in fit.tree["posterior"].get("benchmark", xr.DataArray([])).values]
+    posterior = fit.tree["posterior"].to_dataset()
+    benchmarks = [str(name) for name in posterior["benchmark"].values] if "benchmark" in posterior.coords else []
     found = [str(name) for name in panel.data["benchmark"].values] if "benchmark" in panel.data.coords else []
     if found != benchmarks:
         raise AlignmentError(f"the panel must have the benchmarks of the fit, {benchmarks}: it has {found}")
@@ -266,7 +270,11 @@ def _of_unseen(fit: Fit, panel: Panel, seed: int) -> Coefficients:
     data = panel.data.sel(time=deep["time"].values)
     returns = data["portfolio_returns"].transpose("time", "portfolio").values.astype(float)
     priced = np.isfinite(returns)
-    g = data["benchmark_returns"].transpose("time", "benchmark").values.astype(float) if benchmarks else np.zeros((len(returns), 0))
+    g = (
+        data["benchmark_returns"].transpose("time", "benchmark").values.astype(float)
+        if benchmarks
+        else np.zeros((len(returns), 0))
+    )
     scale = float(fit.tree["constant_data"]["residual_scale"])
     regressors = regression.design(flat / scale, g / scale, intercept=model.alpha)
     n_loadings = regressors.shape[-1] - int(model.alpha)

@@ -25,7 +25,6 @@ from bayesfactor.quantities.draws import (
     check_prob,
     labelled,
     over_draws,
-    require_room,
 )
 
 PER_PERIOD = "decimal per period"
@@ -66,8 +65,8 @@ def factors(
     kept = np.asarray(arrays.observed).any(axis=1)
     if not kept.any():
         raise DataError("factors earn something in months with returns: this panel has none")
-    rows = [np.asarray(leaf)[kept] for leaf in (arrays.characteristics, arrays.returns, arrays.in_universe)]
-    rows += [np.asarray(arrays.observed)[kept], _sizes(fit, arrays, kept)]
+    by_slot = (arrays.characteristics, arrays.returns, arrays.in_universe, arrays.observed)
+    rows: list[Any] = [*(np.asarray(leaf)[kept] for leaf in by_slot), _sizes(fit, arrays, kept)]
 
     def one_draw(params: Any, *months: Any) -> tuple[jax.Array, jax.Array]:
         def one_month(month: Any) -> tuple[jax.Array, jax.Array]:
@@ -316,7 +315,7 @@ def _names(fit: Fit) -> list[str]:
     return [f"deep_{index}" for index in range(1, fit.model.n_factors + 1)]
 
 
-def _sizes(fit: Fit, arrays: Any, kept: np.ndarray) -> np.ndarray | None:
+def _sizes(fit: Fit, arrays: Any, kept: Any) -> np.ndarray | None:
     if fit.model.weights != "value":
         return None
     if arrays.size is None:

@@ -61,7 +61,9 @@ def integral_over_variance(log_density) -> float:
 @raggeds
 def test_evidence_by_asset_is_the_integral_of_the_joint_density(penalty, ragged):
     x, returns, observed = months(ragged=ragged)
-    found = fr.log_evidence_by_asset(sums_of(x, returns, observed, penalty, ragged=ragged), jnp.asarray(PRECISION), penalty)
+    found = fr.log_evidence_by_asset(
+        sums_of(x, returns, observed, penalty, ragged=ragged), jnp.asarray(PRECISION), penalty
+    )
     for asset in range(J):
         seen = observed[:, asset]
         want = integral_over_variance(
