@@ -51,14 +51,15 @@ def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figur
                 ends = [min(average.min(), own.min(), lower.min()), max(average.max(), own.max(), upper.max())]
                 _diagonal(axes, ends)
                 if row == 0:
-                    errors = f"standard error of an average {error:.2f}, of an alpha {of_alpha:.2f}"
-                    axes.set_title(f"{known.shape[1]} {assets}, {role}\n{errors}", fontsize=8.5, weight="normal")
+                    errors = f"{known.shape[1]}; standard error: average {error:.2f}, alpha {of_alpha:.2f}"
+                    axes.set_title(f"{assets}, {role}\n{errors}", fontsize=8.5, weight="normal")
                 if column == 0:
                     axes.set_ylabel(f"{words}\n(% a month)")
                 if row == len(ways) - 1:
                     axes.set_xlabel("average excess return (% a month)")
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        subtitle = f"Below the line: a positive pricing error. Bars: {BAND}, of the factors alone."
+        _legend(figure, grid[0, 0], outcome)
+        months = f"Months learned from, {times[0]:%Y-%m} to {times[-1]:%Y-%m}"
+        subtitle = f"{months}. Below the line: a positive pricing error. Bars: {BAND}, of the factors alone."
         _heading(figure, f"Implied and average returns: {market.title}", subtitle, outcome)
     return figure
 
@@ -95,8 +96,9 @@ def on_size_and_value(market: Market, outcome: Outcome, found: Sorted) -> Figure
                     axes.set_xlabel(f"rank by {titles[name]} (% of stocks below)")
                 if column == 0:
                     axes.set_ylabel(f"{factor.replace('_', ' ')}\n(sd of the month)")
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        subtitle = f"Line: mean over stocks of a twentieth, all months. Blue: {BAND}. Grey: 90% of stocks and months."
+        _legend(figure, grid[0, 0], outcome)
+        subtitle = "Line: mean over the stocks of a twentieth and the months learned from. "
+        subtitle += f"Blue: {BAND}. Grey: 90% of stocks and months."
         _heading(figure, f"Deep characteristics on size and value: {market.title}", subtitle, outcome)
     return figure
 
@@ -174,15 +176,23 @@ def _diagonal(axes: Axes, ends: list[float]) -> None:
     axes.set_box_aspect(1)
 
 
+def _legend(figure: Figure, axes: Axes, outcome: Outcome) -> None:
+    """What the marks are, and the doubt in the fit."""
+    doubt = None
+    if outcome.status != "ok":
+        advice = "its bands are UNCALIBRATED" if outcome.fit.uncalibrated else "read its bands with care"
+        doubt = f"fit status {outcome.status.upper()}, {advice}"
+    handles = axes.get_legend_handles_labels()
+    legend = figure.legend(*handles, loc="outside lower center", ncols=3, title=doubt, title_fontsize=9)
+    legend.get_title().set(color=RED, weight="bold")
+
+
 def _heading(figure: Figure, title: str, subtitle: str, outcome: Outcome | None) -> None:
-    """Title, what the marks mean, which cell it is; a status that is not ok is named."""
+    """Title, what the marks mean, which cell it is."""
     if outcome is not None:
         cell = outcome.cell
-        shape = f"{cell.benchmark} + {cell.n_factors} deep, {cell.layers} layers, λ = {cell.penalty:g}"
+        shape = f"{cell.benchmark} + {cell.n_factors} deep, L = {cell.layers}, λ = {cell.penalty:g}"
         subtitle = f"{shape}. {subtitle}"
-        if outcome.status != "ok":
-            advice = "its bands are UNCALIBRATED" if outcome.fit.uncalibrated else "read its bands with care"
-            figure.supxlabel(f"fit status {outcome.status.upper()}, {advice}", color=RED, weight="bold", fontsize=9)
     wrapped = textwrap.fill(subtitle, int(14 * figure.get_figwidth()))
     figure.suptitle(f"{title}\n{wrapped}", x=0.01, ha="left", fontsize=10)
 
