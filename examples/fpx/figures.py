@@ -159,7 +159,7 @@ def _progress(axes: Axes, outcomes: list[Outcome]) -> None:
     axes.set_xlabel("% of the optimisation" if guided else "% of the draws kept")
     axes.set_ylabel(f"nats below the best {'bound' if guided else 'log density'}, plus 1")
     axes.set_title("A line a restart: the bound" if guided else "A line a chain: the log density", pad=20)
-    axes.legend()
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(told))
 
 
 def _grid(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
