@@ -21,10 +21,10 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.5
 
 .PHONY: demo test lint docs bench calibrate
 
-demo: $(VENV)/.stamp-run  ## fit, bands, comparison, report on the embedded data (2 to 5 minutes on two cores)
+demo: $(VENV)/.stamp-run  ## fit, bands, comparison, report on the embedded data (2 to 6 minutes on two cores)
 	$(BIN)/bayesfactor demo --out demo
 
-test: $(VENV)/.stamp-dev  ## import contracts, then every test (about 10 minutes on two cores, compiled programs cached)
+test: $(VENV)/.stamp-dev  ## import contracts, then every test (about half an hour on two cores)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 

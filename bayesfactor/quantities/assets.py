@@ -96,7 +96,8 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
     per period that the alphas add, ``alpha' Sigma^-1 alpha``, NaN without a full covariance; `prob_beyond_zero`, the
     posterior probability of the ellipsoid around the mean that has zero on its boundary: the share of draws closer to
     the mean than "no alpha at all" is, near 1 when the data speak against it. With a full residual covariance and a
-    wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets.
+    wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets. NaN
+    with fewer than 20 draws an asset.
     """
     draws = coefficients(fit)
     if draws.alpha is None:
@@ -110,7 +111,7 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
         {
             "prob_all_within": float(np.mean(np.abs(flat).max(axis=1) < within)),
             "distance": distance,
-            "prob_beyond_zero": prob_beyond_zero(flat),
+            "prob_beyond_zero": prob_beyond_zero(flat) if len(flat) >= 20 * flat.shape[1] else float("nan"),
         },
         name="no alpha",
     )

@@ -272,7 +272,8 @@ def alphas(market: Market, outcome: Outcome) -> pd.DataFrame:
         unseen = None if assets == market.train else _other_assets(panel, known)
         bands = bf.alphas(fit, unseen, prob=PROB)
         clear = (bands["lower"] > 0) | (bands["upper"] < 0)
-        joint = bf.no_alpha(fit, unseen, within=0.001)
+        # Alphas of unseen assets are drawn one by one: they have no joint statement.
+        joint = bf.no_alpha(fit, within=0.001) if unseen is None else {}
         rows.append(
             {
                 **_labels(market, outcome),
@@ -282,8 +283,8 @@ def alphas(market: Market, outcome: Outcome) -> pd.DataFrame:
                 "bands_beyond_zero": int(clear.sum()),
                 "mean_abs_alpha": float(np.abs(bands["mean"]).mean()),
                 "mean_sd": float(bands["sd"].mean()),
-                "prob_all_within_10bp": joint["prob_all_within"],
-                "prob_beyond_zero": joint["prob_beyond_zero"],
+                "prob_all_within_10bp": joint.get("prob_all_within", np.nan),
+                "prob_beyond_zero": joint.get("prob_beyond_zero", np.nan),
             }
         )
     return pd.DataFrame(rows)
