@@ -74,9 +74,14 @@ def rich() -> Panel:
     )
 
 
+NOT_STORED = ("size", "benchmarks", "portfolios")  # by month: a model that needs them is fitted in memory
+
+
 def same(found: PanelArrays, wanted: PanelArrays, positions: object = slice(None)) -> None:
     for name in PanelArrays._fields:
         one, other = getattr(found, name), getattr(wanted, name)
+        if name in NOT_STORED and (one is None or other is None):
+            continue
         assert one.dtype == other.dtype, name
         if name == "return_scale":
             np.testing.assert_allclose(one, other, rtol=20 * np.finfo(one.dtype).eps)
