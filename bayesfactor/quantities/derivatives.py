@@ -185,7 +185,7 @@ def interactions(
 
 def _require(fit: Fit, function: str, quantity: str) -> None:
     """Refuse a model without expected returns of its own."""
-    if not hasattr(fit.model, function):
+    if isinstance(fit, Fit) and not hasattr(fit.model, function):
         raise UnsupportedQuantityError(
             f"{quantity} are derivatives of a stock's expected return, and {type(fit.model).__name__} has none: of its "
             "factors see importance, loadings and alphas"
