@@ -311,7 +311,7 @@ class Correlated(NamedTuple):
 
 
 class Covariance(NamedTuple):
-    """The same, from the covariance itself; nothing is factorised by LAPACK (decision 9).
+    """The same, from the covariance itself; its density is computed without LAPACK (decision 9).
 
     Attributes
     ----------

@@ -25,6 +25,7 @@ not interact.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,3 +190,12 @@ class Huber:
 
 
 Noise = Normal | StudentT | Laplace | Huber
+
+
+def density(name: str, huber_delta: float, params: Mapping[str, Any]) -> Noise:
+    """The noise of a name at scale 1: "normal", "laplace", "huber", or "student_t" (`degrees_of_freedom` in params)."""
+    if name == "student_t":
+        return StudentT(params["degrees_of_freedom"])
+    if name == "huber":
+        return Huber(huber_delta)
+    return Laplace() if name == "laplace" else Normal()

@@ -25,16 +25,15 @@ def completed(
         return posterior
     if not many:
         return posterior | _of_one(model, posterior, jax.tree.map(np.asarray, data), rng_key)
-    sets = [
-        _of_one(
-            model,
-            {name: value[index] for name, value in posterior.items()},
-            jax.tree.map(lambda leaf: np.asarray(leaf[index]), data),  # noqa: B023
-            key,
-        )
-        for index, key in enumerate(rng_key)
-    ]
+    sets = []
+    for index, key in enumerate(rng_key):
+        own, of = ({name: value[index] for name, value in posterior.items()}, _of_set(data, index))
+        sets.append(_of_one(model, own, of, key))
     return posterior | {name: np.stack([one[name] for one in sets]) for name in sets[0]}
+
+
+def _of_set(data: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf[index]), data)
 
 
 def _of_one(model: Any, posterior: dict[str, np.ndarray], data: Any, rng_key: Array) -> dict[str, np.ndarray]:

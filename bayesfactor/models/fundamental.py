@@ -39,7 +39,7 @@ from bayesfactor.components.month import (
     log_density_given_shocks,
     log_density_of_moments,
 )
-from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
+from bayesfactor.components.noise import Noise, density
 from bayesfactor.errors import DataError, DataWarning, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
 from bayesfactor.models.checks import one_of, widths
@@ -350,11 +350,7 @@ class FundamentalFactorModel:
 
     def _noise_density(self, params: Params) -> Noise:
         """Density of a stock's noise at scale 1."""
-        if self.noise == "student_t":
-            return StudentT(params["degrees_of_freedom"])
-        if self.noise == "huber":
-            return Huber(self.huber_delta)
-        return Laplace() if self.noise == "laplace" else Normal()
+        return density(self.noise, self.huber_delta, params)
 
     def gradient(self, params: Params, z: Array) -> Array:
         """Sensitivities (stock, characteristic): derivative of `response`, Dixon and Polson (2020), eq. 7."""

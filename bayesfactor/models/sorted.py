@@ -32,7 +32,7 @@ from bayesfactor.components import factor_regression as regression
 from bayesfactor.components import networks, rank_weights
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.components.month import MonthLaw
-from bayesfactor.components.noise import Huber, Laplace, Noise, Normal, StudentT
+from bayesfactor.components.noise import Noise, density
 from bayesfactor.errors import DataError, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
 from bayesfactor.models.checks import one_of, widths
@@ -562,8 +562,8 @@ class SortedFactorModel:
         priced = jnp.isfinite(arrays.portfolios)
         residuals = jnp.where(priced, arrays.portfolios - self._explained_by_factors(params, arrays), 0.0)
         if self.noise != "normal":
-            density = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
-            return jnp.sum(jnp.where(priced, density, 0.0))
+            by_cell = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
+            return jnp.sum(jnp.where(priced, by_cell, 0.0))
         value = law.log_density(residuals, priced, self.pricing_error_penalty)
         return value + self._cross_section(law, residuals, priced)
 
@@ -691,8 +691,8 @@ class SortedFactorModel:
         """Log density () of residuals (month, test asset) in typical residuals, weighted up to the window."""
         priced = jnp.ones(residuals.shape, bool) if data.priced is None else data.priced
         if self.noise != "normal":
-            density = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
-            return data.weight * jnp.sum(jnp.where(priced, density, 0.0))
+            by_cell = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
+            return data.weight * jnp.sum(jnp.where(priced, by_cell, 0.0))
         whole = data.position.shape[0] == data.window.shape[0]
         if whole or not self.pricing_error_penalty:
             value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty)
@@ -833,11 +833,7 @@ class SortedFactorModel:
 
     def _noise_density(self, params: Params) -> Noise:
         """Density of the noise at scale 1."""
-        if self.noise == "student_t":
-            return StudentT(params["degrees_of_freedom"])
-        if self.noise == "huber":
-            return Huber(self.huber_delta)
-        return Laplace() if self.noise == "laplace" else Normal()
+        return density(self.noise, self.huber_delta, params)
 
     # ------------------------------------------------------------------ what the program leaves out
 

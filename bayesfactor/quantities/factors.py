@@ -170,7 +170,8 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
 
     Returns
     -------
-    DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper.
+    DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper. A column
+    `bands` says so where they are uncalibrated.
     """
     month = weights.sel(time=when)
     if "time" in month.dims:
@@ -186,7 +187,9 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
                 one = month.sel(factor=factor, asset=asset)
                 values = {name: float(one[name]) for name in ("mean", "lower", "upper")}
                 rows.append({"factor": factor, "leg": leg, "rank": rank, "asset": asset, **values})
-    return pd.DataFrame(rows).set_index(["factor", "leg", "rank"])
+    table = pd.DataFrame(rows).set_index(["factor", "leg", "rank"])
+    table.attrs = {"status": weights.attrs.get("status")}
+    return table.assign(bands=weights.attrs["bands"]) if "bands" in weights.attrs else table
 
 
 def importance(
