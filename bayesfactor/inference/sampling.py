@@ -21,7 +21,7 @@ from numpyro.infer.hmc_util import build_adaptation_schedule
 
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.errors import ConvergenceError
-from bayesfactor.inference import space
+from bayesfactor.inference import frame, space
 from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.completion import completed
 from bayesfactor.inference.settings import NUTS
@@ -65,12 +65,27 @@ class Draws(NamedTuple):
 class Programs(NamedTuple):
     """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain).
 
-    `start` takes a `space.Place` as last argument, or nothing.
+    `start` and `search` take a `space.Place` after keys and data, or nothing; `start` also the `frame.Frame` made of
+    what `search` found, without which chains move in the parameters themselves.
     """
 
+    search: Callable[..., Any]
     start: Callable[..., Any]
     advance: Callable[..., Any]
     constrain: Callable[..., Any]
+
+
+class Chain(NamedTuple):
+    """From which a chain goes on.
+
+    Attributes
+    ----------
+    kernel : state of NumPyro's sampler.
+    frame : in which it moves, or None.
+    """
+
+    kernel: Any
+    frame: frame.Frame | None
 
 
 def programs_for(model: Any, settings: NUTS, *, many: bool = False) -> Programs:
@@ -94,36 +109,47 @@ def _cached_programs(model: Any, settings: NUTS, many: bool) -> Programs:
 
 
 def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
-    def potential(data: Any) -> Callable[[Any], Array]:
-        return partial(space.potential, model, data)
+    def potential(data: Any, own: frame.Frame | None) -> Callable[[Any], Array]:
+        if own is None:
+            return partial(space.potential, model, data)
+        sites = space.layout(model, data)
+        return lambda seen: space.potential(model, data, frame.point_of(own, seen, sites))
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def start(rng_key: Array, data: Any, known: space.Place | None) -> tuple[Any, Array]:
+    def near(rng_key: Array, data: Any, known: space.Place | None) -> space.Point:
+        location = None if known is None else known.location
+        return space.start_point(model, rng_key, data, settings.start_radius, location)[0]
+
+    def search(rng_key: Array, data: Any, known: space.Place | None) -> tuple[Array, Array]:
+        return frame.search(model, data, near(rng_key, data, known))
+
+    def start(rng_key: Array, data: Any, known: space.Place | None, own: frame.Frame | None) -> tuple[Chain, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
-        location, variance = (None, None) if known is None else (known.location, _variance(known.log_scale))
-        point, _ = space.start_point(model, place_key, data, settings.start_radius, location)
+        variance = None if known is None or own is not None else _variance(known.log_scale)
         state = init_kernel(
-            point,
+            near(place_key, data, known) if own is None else frame.start(potential(data, own), place_key, own),
             num_warmup=settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=(min(WARMUP_TREE_DEPTH, settings.max_tree_depth), settings.max_tree_depth),
             dense_mass=False,
             inverse_mass_matrix=variance,
-            model_args=(data,),
+            model_args=(data, own),
             rng_key=kernel_key,
         )
         if known is not None and settings.warmup < SCHEDULED:
             state = _without_windows(state, known.log_scale, settings.warmup)
         slopes = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.z_grad)])
-        return state, jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
+        return Chain(state, own), jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
 
-    def advance(state: Any, data: Any, length: int) -> tuple[Any, tuple[Any, dict[str, Array]]]:
+    def advance(chain: Chain, data: Any, length: int) -> tuple[Chain, tuple[Any, dict[str, Array]]]:
         def step(state: Any, _: None) -> tuple[Any, Any]:
-            state = sample_kernel(state, model_args=(data,))
-            return state, (state.z, {name: _field(state, field) for field, name in STATISTICS.items()})
+            state = sample_kernel(state, model_args=(data, chain.frame))
+            point = state.z if chain.frame is None else frame.point_of(chain.frame, state.z, space.layout(model, data))
+            return state, (point, {name: _field(state, field) for field, name in STATISTICS.items()})
 
-        return jax.lax.scan(step, state, None, length=length)
+        state, drawn = jax.lax.scan(step, chain.kernel, None, length=length)
+        return Chain(state, chain.frame), drawn
 
     def constrain(points: Any, data: Any) -> dict[str, Array]:
         return space.constrain(model, points, data)
@@ -133,8 +159,12 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         return in_groups(chains) if many else chains
 
     return Programs(
+        search=jax.jit(
+            lambda rng_key, data, known=None: batched(search, 0)(rng_key, data, known), compiler_options=COMPILER
+        ),
         start=jax.jit(
-            lambda rng_key, data, known=None: batched(start, 0)(rng_key, data, known), compiler_options=COMPILER
+            lambda rng_key, data, known=None, own=None: batched(start, 0, 0)(rng_key, data, known, own),
+            compiler_options=COMPILER,
         ),
         advance=jax.jit(
             lambda state, data, length: batched(partial(advance, length=length))(state, data),
@@ -222,11 +252,16 @@ def run_nuts(
     keys = jax.vmap(split)(rng_key) if many else split(rng_key)
     data, start = jax.tree.map(jnp.asarray, (data, start))
     draw_axis = 2 if many else 1
-    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data, start)[0])
+    framed = _is_framed(model, settings, jax.tree.map(lambda leaf: leaf[0], data) if many else data)
+    own = jax.eval_shape(programs.search, keys, data, start) if framed else None
+    own = None if own is None else frame.Frame(*own)
+    saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data, start, own)[0])
     kept: list[dict[str, np.ndarray]] = []
     if saved is None:
         done = 0
-        state, usable = programs.start(keys, data, start)
+        if framed:
+            own = frame.frame_of(*map(np.asarray, programs.search(keys, data, start)))
+        state, usable = programs.start(keys, data, start, own)
         if not bool(jnp.all(usable)):
             raise ConvergenceError(
                 f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or "
@@ -248,7 +283,7 @@ def run_nuts(
             named = {POINT + name: value for name, value in points.items()} | statistics
             kept.append({name: np.asarray(value) for name, value in named.items()})
         done = end
-        jax.block_until_ready(state.potential_energy)
+        jax.block_until_ready(state.kernel.potential_energy)
         if report is not None:
             report(done, total)
         if checkpoint is not None:
@@ -260,6 +295,14 @@ def run_nuts(
     extras["lp"] = -extras["lp"]
     posterior = completed(model, constrained, data, rng_key, many=many)
     return Draws(posterior, extras, end=_end(stacked, draw_axis))
+
+
+def _is_framed(model: Any, settings: NUTS, data: Any) -> bool:
+    """Whether chains move along axes of the curvature."""
+    if settings.mass_matrix != "auto":
+        return settings.mass_matrix == "dense"
+    wanted = getattr(model, "mass_matrix", "diagonal") == "dense"
+    return wanted and space.size_of(space.layout(model, data)) <= frame.LIMIT
 
 
 def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:

@@ -22,6 +22,9 @@ class NUTS:
     chains : number of chains, at least 2 so that convergence can be judged.
     target_accept : raise it (0.9, 0.95) when a fit reports divergences.
     max_tree_depth : at most ``2**max_tree_depth - 1`` gradients a draw.
+    mass_matrix : "diagonal" scales every parameter by itself; "dense" looks for a mode first and moves along the axes
+        of the curvature there, which takes as many gradients as 10 to 50 draws and is meant for few parameters that
+        trade against each other; "auto" is "dense" for models that say so, up to 400 parameters.
     start_radius : chains start within this distance of zero in unconstrained space, network weights from their
         prior. NumPyro's own radius of 2 fails on large correlation matrices.
     precision : "float32", "float64", or "auto": float64 where sufficient statistics make it free, float32 for
@@ -33,6 +36,7 @@ class NUTS:
     chains: int = 4
     target_accept: float = 0.8
     max_tree_depth: int = 10
+    mass_matrix: str = "auto"
     start_radius: float = 0.1
     precision: str = "auto"
 
@@ -47,6 +51,8 @@ class NUTS:
             raise DataError(f"target_accept must be in [0.5, 1): got {self.target_accept}")
         if self.max_tree_depth < 1:
             raise DataError(f"max_tree_depth must be at least 1: got {self.max_tree_depth}")
+        if self.mass_matrix not in ("auto", "diagonal", "dense"):
+            raise DataError(f"mass_matrix must be 'auto', 'diagonal' or 'dense': got {self.mass_matrix!r}")
         _check_positive("start_radius", self.start_radius)
         _check_precision(self.precision)
 

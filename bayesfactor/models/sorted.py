@@ -243,6 +243,11 @@ class SortedFactorModel:
         return self.noise == "normal" and not self.cross_section_penalty
 
     @property
+    def mass_matrix(self) -> str:
+        """What suits NUTS: directions of sorts trade against each other."""
+        return "dense"
+
+    @property
     def sites_by_month(self) -> bool:
         """No parameter belongs to a single month."""
         return False

@@ -178,11 +178,13 @@ def test_the_program_begins_at_the_place_given():
         order = sorted(place.location)
         for name in order:
             known = ~np.isnan(place.location[name])
-            np.testing.assert_array_equal(np.asarray(state.z[name])[known], place.location[name][known])
-            np.testing.assert_array_equal(np.asarray(state.z[name])[~known], np.asarray(usual.z[name])[~known])
+            np.testing.assert_array_equal(np.asarray(state.kernel.z[name])[known], place.location[name][known])
+            np.testing.assert_array_equal(
+                np.asarray(state.kernel.z[name])[~known], np.asarray(usual.kernel.z[name])[~known]
+            )
         wide = np.concatenate([place.log_scale[name].reshape(2, -1) for name in order], axis=1)
-        np.testing.assert_allclose(state.adapt_state.inverse_mass_matrix, np.exp(2 * wide), rtol=1e-12)
-        assert (np.asarray(usual.adapt_state.inverse_mass_matrix) == 1).all()
+        np.testing.assert_allclose(state.kernel.adapt_state.inverse_mass_matrix, np.exp(2 * wide), rtol=1e-12)
+        assert (np.asarray(usual.kernel.adapt_state.inverse_mass_matrix) == 1).all()
 
 
 def test_another_start_compiles_nothing():

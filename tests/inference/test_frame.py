@@ -1,0 +1,182 @@
+"""Chains along the axes of the curvature: the frame itself, and that it changes the cost and not the posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from fits import LINEAR, fitted, panel
+from scipy import stats
+
+import bayesfactor as bf
+from bayesfactor.errors import ConvergenceWarning, DataError
+from bayesfactor.inference import checkpoint as checkpoint_module
+from bayesfactor.inference import fit_many, frame
+from bayesfactor.inference.checkpoint import Checkpoint
+from bayesfactor.inference.sampling import _is_framed, run_nuts
+
+SIZE = 12
+SORTED = bf.SortedFactorModel(n_factors=1, hidden=())
+SHORT = bf.NUTS(warmup=60, draws=20, chains=2)
+
+
+@functools.cache
+def gaussian():
+    """Mean and covariance of twelve numbers, the condition number of whose correlations is 200 or more."""
+    rng = np.random.default_rng(3)
+    mixed = rng.normal(size=(SIZE, SIZE)) @ np.diag(np.logspace(0, -2, SIZE))
+    covariance = mixed @ mixed.T
+    sd = np.sqrt(np.diag(covariance))
+    assert np.linalg.cond(covariance / np.outer(sd, sd)) > 200
+    return rng.normal(size=SIZE), covariance / np.max(sd) ** 2
+
+
+def program(data):
+    mean, root = data
+    numpyro.sample("x", dist.MultivariateNormal(mean, scale_tril=root))
+
+
+def data_of_gaussian():
+    mean, covariance = gaussian()
+    return jnp.asarray(mean), jnp.asarray(np.linalg.cholesky(covariance))
+
+
+@functools.cache
+def priced(seed=3):
+    return bf.simulate.priced_economy(
+        n_months=40, n_assets=15, n_characteristics=3, n_portfolios=4, seed=seed, n_factors=1
+    ).panel
+
+
+# -------------------------------------------------------------------------------------------------- the frame
+
+
+def test_the_search_ends_where_draws_are_with_the_curvature_there():
+    mean, covariance = gaussian()
+    with jax.enable_x64(True):
+        found, curvature = jax.jit(lambda data, point: frame.search(program, data, point))(
+            data_of_gaussian(), {"x": jnp.full(SIZE, 0.1)}
+        )
+        found, curvature = np.asarray(found), np.asarray(curvature)
+    np.testing.assert_allclose(curvature, np.linalg.inv(covariance), rtol=1e-6, atol=1e-6)
+    far = [0.5 * (place - mean) @ np.linalg.solve(covariance, place - mean) for place in (found, np.full(SIZE, 0.1))]
+    assert far[0] < 0.5 * stats.chi2(SIZE).ppf(0.999) < 1e-2 * far[1]  # nats below the mode: where draws are
+
+
+def test_the_root_of_a_frame_squares_to_the_inverse_curvature():
+    mean, covariance = gaussian()
+    made = frame.frame_of(np.stack([mean, mean]), np.stack([np.linalg.inv(covariance)] * 2))
+    for root in made.root:
+        np.testing.assert_allclose(root @ root.T, covariance, atol=1e-9)
+
+
+def test_axes_are_bounded_where_curvature_is_small_negative_or_broken():
+    curvature = np.diag([4.0, -4.0, 1e-9, np.nan])
+    root = frame.frame_of(np.zeros(4), curvature).root
+    np.testing.assert_allclose(np.diag(root @ root.T), [0.25, 0.25, 25.0, 25.0])
+
+
+def test_a_chain_begins_nearer_where_its_first_place_has_no_density():
+    made = frame.Frame(jnp.zeros(5), jnp.eye(5))
+
+    def potential(seen):
+        return jnp.where(jnp.linalg.norm(seen) < limit, 0.0, jnp.nan)
+
+    lengths = []
+    for limit in (100.0, 1.0, 1e-9):
+        lengths.append(float(jnp.linalg.norm(frame.start(potential, jax.random.key(0), made))))
+    assert lengths[0] > 1.0 > lengths[1] > 0.0
+    assert lengths[2] == 0.0
+
+
+# -------------------------------------------------------------------------------------------------- the sampler
+
+
+def test_a_known_posterior_is_recovered_with_fewer_gradients():
+    mean, covariance = gaussian()
+    steps = {}
+    for mass in ("dense", "diagonal"):
+        settings = bf.NUTS(warmup=300, draws=1000, chains=4, mass_matrix=mass)
+        with jax.enable_x64(True):
+            draws = run_nuts(program, data_of_gaussian(), settings, jax.random.key(1))
+        x = draws.posterior["x"].reshape(-1, SIZE)
+        scaled = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)  # standard normal
+        assert np.abs(scaled.mean(axis=1)).max() < 0.15
+        assert np.abs(np.cov(scaled) - np.eye(SIZE)).max() < 0.2
+        assert not draws.statistics["diverging"].any()
+        steps[mass] = draws.statistics["n_steps"].mean()
+    assert steps["dense"] < 8 < 3 * steps["dense"] < steps["diagonal"]
+
+
+def test_chains_do_not_begin_in_one_place():
+    with jax.enable_x64(True):
+        settings = bf.NUTS(warmup=20, draws=4, chains=4, mass_matrix="dense")
+        end = run_nuts(program, data_of_gaussian(), settings, jax.random.key(1)).end
+    assert len(np.unique(end.location["x"][:, 0])) == 4
+
+
+def test_models_say_what_suits_them_and_settings_have_the_last_word():
+    with_sorts = SORTED.data(priced().arrays())
+    linear = LINEAR.data(panel().arrays())
+    assert _is_framed(SORTED, SHORT, with_sorts)
+    assert not _is_framed(LINEAR, SHORT, linear)
+    assert _is_framed(LINEAR, dataclasses.replace(SHORT, mass_matrix="dense"), linear)
+    assert not _is_framed(SORTED, dataclasses.replace(SHORT, mass_matrix="diagonal"), with_sorts)
+    wide = bf.SortedFactorModel(hidden=(100, 100))
+    assert not _is_framed(wide, SHORT, wide.data(priced().arrays()))
+
+
+def test_another_mass_matrix_is_refused():
+    with pytest.raises(DataError, match="mass_matrix must be 'auto', 'diagonal' or 'dense': got 'full'"):
+        bf.NUTS(mass_matrix="full")
+
+
+def test_frames_of_several_panels_are_those_of_each_alone():
+    panels, settings = [priced(3), priced(4)], dataclasses.replace(SHORT, precision="float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        together = fit_many(SORTED, panels, settings, seeds=[1, 2])
+    for found, one, seed in zip(together, panels, (1, 2), strict=True):
+        alone = fitted(SORTED, one, settings, seed)
+        for name in ("factor_return", "alpha"):
+            np.testing.assert_allclose(
+                found.tree["posterior"][name].values, alone.tree["posterior"][name].values, rtol=1e-4, atol=1e-6
+            )
+
+
+def test_a_stopped_run_is_resumed_bit_for_bit(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_COSTS", 0.0)
+    offer = Checkpoint.offer
+
+    def fit(path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return bf.fit(SORTED, priced(), SHORT, seed=1, progress=False, checkpoint=path)
+
+    def stopping(self, *arguments):
+        assert self.ask_to_stop()
+        offer(self, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="50 of 80 draws"):
+        patched.setattr(Checkpoint, "offer", stopping)
+        fit(tmp_path / "run")
+    resumed, whole = fit(tmp_path / "run"), fit(None)
+    for name, variable in whole.tree["posterior"].data_vars.items():
+        np.testing.assert_array_equal(resumed.tree["posterior"][name].values, variable.values, err_msg=name)
+
+
+def test_a_later_window_begins_where_the_earlier_one_ended():
+    earlier = fitted(SORTED, priced().sel(time=priced().times[:35]), SHORT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        later = bf.fit(SORTED, priced(), SHORT, seed=1, start=earlier.start, progress=False)
+    assert later.provenance["start"].startswith("warm from")
+    assert np.isfinite(later.tree["sample_stats"]["lp"].values).all()
