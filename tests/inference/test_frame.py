@@ -18,13 +18,14 @@ from scipy import stats
 import bayesfactor as bf
 from bayesfactor.errors import ConvergenceWarning, DataError
 from bayesfactor.inference import checkpoint as checkpoint_module
-from bayesfactor.inference import fit_many, frame
+from bayesfactor.inference import frame
 from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.sampling import _is_framed, run_nuts
 
 SIZE = 12
 SORTED = bf.SortedFactorModel(n_factors=1, hidden=())
 SHORT = bf.NUTS(warmup=60, draws=20, chains=2)
+DENSE = bf.NUTS(warmup=60, draws=20, chains=2, mass_matrix="dense", precision="float64")
 
 
 @functools.cache
@@ -86,12 +87,13 @@ def test_axes_are_bounded_where_curvature_is_small_negative_or_broken():
 def test_a_chain_begins_nearer_where_its_first_place_has_no_density():
     made = frame.Frame(jnp.zeros(5), jnp.eye(5))
 
-    def potential(seen):
-        return jnp.where(jnp.linalg.norm(seen) < limit, 0.0, jnp.nan)
+    def length(limit):
+        def potential(seen):
+            return jnp.where(jnp.linalg.norm(seen) < limit, 0.0, jnp.nan)
 
-    lengths = []
-    for limit in (100.0, 1.0, 1e-9):
-        lengths.append(float(jnp.linalg.norm(frame.start(potential, jax.random.key(0), made))))
+        return float(jnp.linalg.norm(frame.start(potential, jax.random.key(0), made)))
+
+    lengths = [length(limit) for limit in (100.0, 1.0, 1e-9)]
     assert lengths[0] > 1.0 > lengths[1] > 0.0
     assert lengths[2] == 0.0
 
@@ -138,45 +140,49 @@ def test_another_mass_matrix_is_refused():
         bf.NUTS(mass_matrix="full")
 
 
-def test_frames_of_several_panels_are_those_of_each_alone():
-    panels, settings = [priced(3), priced(4)], dataclasses.replace(SHORT, precision="float64")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        together = fit_many(SORTED, panels, settings, seeds=[1, 2])
-    for found, one, seed in zip(together, panels, (1, 2), strict=True):
-        alone = fitted(SORTED, one, settings, seed)
-        for name in ("factor_return", "alpha"):
-            np.testing.assert_allclose(
-                found.tree["posterior"][name].values, alone.tree["posterior"][name].values, rtol=1e-4, atol=1e-6
-            )
+def test_frames_of_several_data_sets_are_those_of_each_alone():
+    settings = bf.NUTS(warmup=60, draws=20, chains=2, mass_matrix="dense")
+    with jax.enable_x64(True):
+        mean, root = data_of_gaussian()
+        several = [(mean, root), (mean + 3.0, 2.0 * root)]
+        keys = jax.random.split(jax.random.key(5), 2)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+        together = run_nuts(program, stacked, settings, keys, many=True)
+        for index, data in enumerate(several):
+            alone = run_nuts(program, data, settings, keys[index])
+            np.testing.assert_allclose(together.posterior["x"][index], alone.posterior["x"], rtol=1e-6, atol=1e-8)
 
 
 def test_a_stopped_run_is_resumed_bit_for_bit(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint_module, "CHECKPOINT_COSTS", 0.0)
-    offer = Checkpoint.offer
+    offer, window = Checkpoint.offer, panel().sel(time=panel().times[:18])
 
     def fit(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return bf.fit(SORTED, priced(), SHORT, seed=1, progress=False, checkpoint=path)
+            return bf.fit(LINEAR, window, DENSE, seed=1, progress=False, checkpoint=path)
 
     def stopping(self, *arguments):
         assert self.ask_to_stop()
         offer(self, *arguments)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match="50 of 80 draws"):
+    with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "offer", stopping)
-        fit(tmp_path / "run")
-    resumed, whole = fit(tmp_path / "run"), fit(None)
+        with pytest.raises(KeyboardInterrupt, match="50 of 80 draws"):
+            fit(tmp_path / "run")
+    resumed, whole = fit(tmp_path / "run"), fitted(LINEAR, window, DENSE, seed=1)
     for name, variable in whole.tree["posterior"].data_vars.items():
         np.testing.assert_array_equal(resumed.tree["posterior"][name].values, variable.values, err_msg=name)
 
 
 def test_a_later_window_begins_where_the_earlier_one_ended():
-    earlier = fitted(SORTED, priced().sel(time=priced().times[:35]), SHORT)
+    first, second = (panel().sel(time=panel().times[at : at + 18]) for at in (0, 5))
+    earlier, cold = fitted(LINEAR, first, DENSE), fitted(LINEAR, second, DENSE, seed=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        later = bf.fit(SORTED, priced(), SHORT, seed=1, start=earlier.start, progress=False)
-    assert later.provenance["start"].startswith("warm from")
-    assert np.isfinite(later.tree["sample_stats"]["lp"].values).all()
+        warm = bf.fit(LINEAR, second, DENSE, seed=1, start=earlier.start, progress=False)
+    assert warm.provenance["start"] == earlier.start.told
+    same, other = (made.tree["posterior"]["slope_mean"].values for made in (cold, warm))
+    gap = np.abs(same.mean(axis=(0, 1)) - other.mean(axis=(0, 1))) / same.std(axis=(0, 1))
+    assert 0 < gap.max() < 2.0  # another beginning, the same posterior
