@@ -92,10 +92,15 @@ def different_training_data(fit: Fit, train: Panel) -> str:
     return (
         "in the training months the panel must be what the fit learned from: fingerprint "
         f"{train.fingerprint[:12]}, the fit's is {fit.panel_fingerprint[:12]}. The fit's panel: "
-        f"{learned[0] if learned else 'history not recorded'}. This one: {given[0] if given else 'no history'}. "
+        f"{_made(learned, given) or 'history not recorded'}. This one: {_made(given, learned) or 'no history'}. "
         "Usually another file or a revised one, or other reading options: returns column, units, excess or raw, "
-        "lag, characteristics, size, universe. Read the file as for the fit, or fit again."
+        "lag, characteristics, size, universe, what is joined. Read the file as for the fit, or fit again."
     )
+
+
+def _made(lines: tuple[str, ...], other: tuple[str, ...]) -> str:
+    """How a panel was read, and what was joined to it that was not joined to the other one."""
+    return "; ".join([*lines[:1], *(line for line in lines[1:] if line.startswith("join_") and line not in other)])
 
 
 def require_training_data(fit: Fit, panel: Panel) -> Panel:
