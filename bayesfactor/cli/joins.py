@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from bayesfactor.panel import Panel
     from bayesfactor.panel.readers import FrenchFile, FrenchTable
 
+LONGEST_HEADER = 2**20  # bytes
 SORTED_FACTORS = ("value", "profitability", "investment", "momentum")
 
 
@@ -71,7 +71,7 @@ def _is_table(path: Path) -> bool:
     with opened(path, member=None, limits=Limits()) as file:
         if file.is_parquet:
             return True
-        first = io.TextIOWrapper(file.stream, "utf-8-sig", errors="replace").readline()
+        first = file.stream.readline(LONGEST_HEADER).decode("utf-8-sig", errors="replace")
     return "time" in next(csv.reader([first]), [])
 
 

@@ -72,7 +72,7 @@ def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] |
     ----------
     result : Result of ``loadings``.
     name : Name of the model, for the title.
-    assets : Which test assets to show, from the top; the first 50 by default.
+    assets : Which test assets to show, from the top; the first 40 by default.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] |
     """
     require_bands(result)
     every = result["test_asset"].values
-    labels = list(every[:50] if assets is None else assets)[::-1]
+    labels = list(every[:40] if assets is None else assets)[::-1]
     shown = result.sel(test_asset=labels)
     subtitle = f"Points: posterior mean. Bars: {band_words(result)}."
     subtitle += f" Shown: {len(labels)} of {len(every)} test assets." if len(labels) < len(every) else ""

@@ -60,6 +60,6 @@ def name_rows(axes: Axes, labels: list[str]) -> None:
 
 def date_axis(axes: Axes) -> None:
     """Few dates along the bottom, none of them longer than it must be."""
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=5))
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=6))
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.tick_params(axis="x", colors=GREY)
