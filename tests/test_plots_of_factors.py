@@ -230,3 +230,18 @@ def test_sharpe_ratios_stand_beside_their_prior_and_maxima_are_not_called_clear(
     assert "cannot fall when factors are added" in texts(figure)
     alone = plots.plot_sharpe_ratios(table.drop(index=["benchmarks", "gain", "MKT"]))
     assert rows_of(alone.axes[0]) == ["with the deep factors", "deep 2", "deep 1"]
+
+
+def test_many_factors_stand_in_rows() -> None:
+    names = [f"deep_{place}" for place in range(1, 6)]
+    said = {"train_last": "2020-01-31", "quantity": "factor return"}
+    wide = bands({"factor": names, "characteristic": ["size", "beta"]}, 2, 0.3)
+    for figure in (
+        plots.plot_factors(bands({"time": TIMES, "factor": names}, 1, 0.02, **said)),
+        plots.plot_importance(abs(wide).assign_attrs(wide.attrs)),
+        plots.plot_loadings(bands({"test_asset": ASSETS, "priced_factor": names}, 6, 1.0)),
+    ):
+        shown = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+        assert shown == [name.replace("_", " ") for name in names]
+        assert len(figure.axes) > len(names)
+        assert figure.get_figwidth() < 11

@@ -10,7 +10,7 @@ import typer
 from bayesfactor.cli.base import console, require_folder, write_csv
 from bayesfactor.cli.options import Csv, Data, FitFile, Prob
 from bayesfactor.cli.reading import Reading, reads_data
-from bayesfactor.cli.saved import loaded, warn_of_other_data
+from bayesfactor.cli.saved import learned_from, warn_of_other_data
 
 if TYPE_CHECKING:
     from bayesfactor.inference import Fit
@@ -56,9 +56,8 @@ def importance(fit: FitFile, data: Data, reading: Reading, prob: Prob = 0.9, csv
     from bayesfactor.report import terminal
 
     require_folder(csv)
-    _sorted_fit(fit)
-    result, panel = loaded(fit, reading.panel(data))
-    bands = bf.importance(result, panel, prob=prob)
+    result = _sorted_fit(fit)
+    bands = bf.importance(result, learned_from(result, reading.panel(data)), prob=prob)
     terminal.print_importance(console, fit.stem, bands)
     write_csv(bands, csv)
 

@@ -10,7 +10,15 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, leaves_out_zero, name_rows, offsets
+from bayesfactor.plots.rows import (
+    PERCENT,
+    ROW_HEIGHT,
+    bands_by_row,
+    leaves_out_zero,
+    name_rows,
+    offsets,
+    small_multiples,
+)
 from bayesfactor.plots.style import (
     RED,
     STYLE,
@@ -23,6 +31,8 @@ from bayesfactor.plots.style import (
     words,
     zero_line,
 )
+
+COLUMNS = 4  # factors side by side
 
 
 def plot_alphas(results: Mapping[str, xr.Dataset], *, sort_by: str | None = None, top: int = 40) -> Figure:
@@ -66,7 +76,7 @@ def plot_alphas(results: Mapping[str, xr.Dataset], *, sort_by: str | None = None
 
 
 def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] | None = None) -> Figure:
-    """Loadings of the test assets with their bands, one column a factor.
+    """Loadings of the test assets with their bands, one panel a factor.
 
     Parameters
     ----------
@@ -76,7 +86,7 @@ def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] |
 
     Returns
     -------
-    Figure. Every column has a scale of its own.
+    Figure. Every panel has a scale of its own.
     """
     require_bands(result)
     every = result["test_asset"].values
@@ -87,15 +97,17 @@ def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] |
     with mpl.rc_context(STYLE):
         factors = result["priced_factor"].values
         title = "How test assets load on the factors" + (f": {name}" if name else "")
-        size = (max(7.0, 1.6 + 2.2 * len(factors)), 0.9 + ROW_HEIGHT * len(labels))
+        rows, columns = small_multiples(len(factors), COLUMNS)
+        size = (max(7.0, 1.6 + 2.2 * columns), 0.4 + rows * (0.5 + ROW_HEIGHT * len(labels)))
         figure, body = headed_figure(*size, title, subtitle, {name or "this model": result})
-        grid = body.subplots(1, len(factors), squeeze=False, sharey=True)[0]
-        for axes, factor in zip(grid, factors, strict=True):
+        grid = body.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for axes, factor in zip(grid, factors, strict=False):
             bands_by_row(axes, shown.sel(priced_factor=factor), 0, str(factor))
             axes.set_title(words(factor), fontsize=10)
             zero_line(axes)
         for axes in grid:
             name_rows(axes, [words(label) for label in labels])
+            axes.set_visible(bool(axes.lines))
         body.supxlabel("loading", fontsize=9.5)
     return figure
 

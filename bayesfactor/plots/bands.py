@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows, offsets
+from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows, offsets, small_multiples
 from bayesfactor.plots.style import (
     COLOURS,
     LIGHT,
@@ -147,8 +147,7 @@ def plot_sensitivities_over_time(results: Mapping[str, xr.Dataset], characterist
     if characteristics is None:
         spread = first["mean"].max("time") - first["mean"].min("time")
         characteristics = list(first["characteristic"].values[np.argsort(-spread.values)][:9])
-    columns = min(3, len(characteristics))
-    rows = -(-len(characteristics) // columns)
+    rows, columns = small_multiples(len(characteristics), 3)
     with mpl.rc_context(STYLE):
         title = "Sensitivities over time"
         subtitle = f"Lines: posterior mean. Shades: {band_words(first)}."

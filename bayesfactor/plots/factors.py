@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows
+from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows, small_multiples
 from bayesfactor.plots.style import (
     COLOURS,
     GREY,
@@ -56,8 +56,7 @@ def plot_factors(result: xr.Dataset, *, name: str = "") -> Figure:
     with mpl.rc_context(STYLE):
         title = "What the deep factors earned" + (", summed up" if summed else "") + (f": {name}" if name else "")
         n_factors = result.sizes["factor"]
-        columns = min(COLUMNS, n_factors)
-        rows = -(-n_factors // columns)
+        rows, columns = small_multiples(n_factors, COLUMNS)
         width = 7.0 if columns == 1 else 3.5 * columns
         figure, body = headed_figure(width, 0.4 + 2.5 * rows, title, subtitle, {name or "this model": result})
         grid = body.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
@@ -71,14 +70,14 @@ def plot_factors(result: xr.Dataset, *, name: str = "") -> Figure:
             axes.set_title(words(factor), fontsize=10)
             axes.set_xlim(times[0], times[-1])
             date_axis(axes)
-        for axes in grid[n_factors:]:
-            axes.set_visible(False)
+        for axes in grid:
+            axes.set_visible(bool(axes.lines))
         body.supylabel("running sum of returns (%)" if summed else f"return (% per {period(result)})", fontsize=9.5)
     return figure
 
 
 def plot_importance(result: xr.Dataset, *, name: str = "", top: int = 15) -> Figure:
-    """What the deep characteristics are made of: bands of every characteristic's importance, one column a factor.
+    """What the deep characteristics are made of: bands of every characteristic's importance, one panel a factor.
 
     Parameters
     ----------
@@ -98,18 +97,18 @@ def plot_importance(result: xr.Dataset, *, name: str = "", top: int = 15) -> Fig
     subtitle += f"Bars: {band_words(result)}."
     subtitle += f" The {count} largest of {every}." if count < every else ""
     with mpl.rc_context(STYLE):
-        columns = result.sizes["factor"]
+        rows, columns = small_multiples(result.sizes["factor"], COLUMNS)
         title = "What stocks are sorted on" + (f": {name}" if name else "")
-        figure, body = headed_figure(
-            2.0 + 2.8 * columns, 0.9 + ROW_HEIGHT * count, title, subtitle, {name or "this model": result}
-        )
-        grid = body.subplots(1, columns, squeeze=False, sharex=True, sharey=True)[0]
-        for axes, factor in zip(grid, result["factor"].values, strict=True):
+        size = (2.0 + 2.8 * columns, 0.4 + rows * (0.5 + ROW_HEIGHT * count))
+        figure, body = headed_figure(*size, title, subtitle, {name or "this model": result})
+        grid = body.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axes, factor in zip(grid, result["factor"].values, strict=False):
             bands_by_row(axes, shown.sel(factor=factor), 0, str(factor), positive=True)
             axes.set_title(words(factor), fontsize=10)
         for axes in grid:
             name_rows(axes, [words(label) for label in shown["characteristic"].values])
             axes.set_xlim(left=0.0)
+            axes.set_visible(bool(axes.lines))
         body.supxlabel("sd of the deep characteristic per unit of the prepared characteristic", fontsize=9.5)
     return figure
 

@@ -58,6 +58,12 @@ def name_rows(axes: Axes, labels: list[str]) -> None:
         axes.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", lw=0, zorder=0)
 
 
+def small_multiples(count: int, most: int) -> tuple[int, int]:
+    """Rows and columns of `count` axes, at most so many beside each other."""
+    columns = min(most, count)
+    return -(-count // columns), columns
+
+
 def date_axis(axes: Axes) -> None:
     """Few dates along the bottom, none of them longer than it must be."""
     axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=6))
