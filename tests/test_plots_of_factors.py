@@ -245,3 +245,6 @@ def test_many_factors_stand_in_rows() -> None:
         assert shown == [name.replace("_", " ") for name in names]
         assert len(figure.axes) > len(names)
         assert figure.get_figwidth() < 11
+        figure.draw_without_rendering()
+        lowest = [figure.axes[place] for place in (len(names) - 1, len(figure.axes) // 2 - 1)]
+        assert all(any(label.get_visible() for label in axes.get_xticklabels()) for axes in lowest)

@@ -14,6 +14,7 @@ from bayesfactor.plots.rows import (
     PERCENT,
     ROW_HEIGHT,
     bands_by_row,
+    hide_empty,
     leaves_out_zero,
     name_rows,
     offsets,
@@ -107,7 +108,7 @@ def plot_loadings(result: xr.Dataset, *, name: str = "", assets: Sequence[str] |
             zero_line(axes)
         for axes in grid:
             name_rows(axes, [words(label) for label in labels])
-            axes.set_visible(bool(axes.lines))
+        hide_empty(grid, columns)
         body.supxlabel("loading", fontsize=9.5)
     return figure
 

@@ -10,7 +10,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows, offsets, small_multiples
+from bayesfactor.plots.rows import (
+    PERCENT,
+    ROW_HEIGHT,
+    bands_by_row,
+    date_axis,
+    hide_empty,
+    name_rows,
+    offsets,
+    small_multiples,
+)
 from bayesfactor.plots.style import (
     COLOURS,
     LIGHT,
@@ -163,8 +172,7 @@ def plot_sensitivities_over_time(results: Mapping[str, xr.Dataset], characterist
             zero_line(axes, horizontal=True)
             axes.set_title(words(label), fontsize=10)
             date_axis(axes)
-        for axes in grid[len(characteristics) :]:
-            axes.set_visible(False)
+        hide_empty(grid, columns)
         body.supylabel(f"sensitivity (% per {period(first)} per unit)", fontsize=9.5)
         if len(results) > 1:
             body.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

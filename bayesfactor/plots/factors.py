@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, name_rows, small_multiples
+from bayesfactor.plots.rows import PERCENT, ROW_HEIGHT, bands_by_row, date_axis, hide_empty, name_rows, small_multiples
 from bayesfactor.plots.style import (
     COLOURS,
     GREY,
@@ -70,8 +70,7 @@ def plot_factors(result: xr.Dataset, *, name: str = "") -> Figure:
             axes.set_title(words(factor), fontsize=10)
             axes.set_xlim(times[0], times[-1])
             date_axis(axes)
-        for axes in grid:
-            axes.set_visible(bool(axes.lines))
+        hide_empty(grid, columns)
         body.supylabel("running sum of returns (%)" if summed else f"return (% per {period(result)})", fontsize=9.5)
     return figure
 
@@ -108,7 +107,7 @@ def plot_importance(result: xr.Dataset, *, name: str = "", top: int = 15) -> Fig
         for axes in grid:
             name_rows(axes, [words(label) for label in shown["characteristic"].values])
             axes.set_xlim(left=0.0)
-            axes.set_visible(bool(axes.lines))
+        hide_empty(grid, columns)
         body.supxlabel("sd of the deep characteristic per unit of the prepared characteristic", fontsize=9.5)
     return figure
 

@@ -64,6 +64,14 @@ def small_multiples(count: int, most: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
+def hide_empty(grid: np.ndarray, columns: int) -> None:
+    """Hide axes of which nothing was made; those above them show the labels of their own axis."""
+    for place, axes in enumerate(grid):
+        axes.set_visible(bool(axes.lines))
+        if not axes.lines and place >= columns:
+            grid[place - columns].tick_params(labelbottom=True)
+
+
 def date_axis(axes: Axes) -> None:
     """Few dates along the bottom, none of them longer than it must be."""
     axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=6))
