@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bayesfactor.inference import Fit
     from bayesfactor.panel import Panel
-    from bayesfactor.report import Findings
+    from bayesfactor.report import FundamentalFindings
 
 # All settings of the demo. Ten characteristics of the 27 and a small network keep it within minutes on two cores.
 CHARACTERISTICS = ["log_me", "bm", "ep", "roe", "inva", "lev", "rev_1m", "vol_1m", "turn", "illiq_1m"]
@@ -55,7 +55,7 @@ def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0)
     Path of the report.
     """
     import bayesfactor as bf
-    from bayesfactor.report import gather, terminal, write_report
+    from bayesfactor.report import FundamentalFindings, gather, terminal, write_report
 
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -83,22 +83,24 @@ def run_demo(out: Path, console: Console, *, quick: bool = False, seed: int = 0)
 
     with console.status("asking the posterior") as status:
         findings = gather(fits, panel, top=TOP_PAIRS, tell=status.update)
+    (found,) = findings.parts
+    assert isinstance(found, FundamentalFindings)
     console.rule("3  What each characteristic earns")
-    for name, result in findings.sensitivities.items():
+    for name, result in found.sensitivities.items():
         terminal.print_sensitivities(console, name, result, top=10)
     console.rule("4  Which pairs work together")
-    for name, result in findings.interactions.items():
+    for name, result in found.interactions.items():
         terminal.print_interactions(console, name, result.isel(pair=slice(0, 8)))
     console.rule(f"5  Which model predicts better: the last {len(panel.times) - TRAIN_MONTHS - 1} months")
-    if findings.comparison is not None:
-        terminal.print_comparison(console, findings.comparison)
+    if found.comparison is not None:
+        terminal.print_comparison(console, found.comparison)
     console.rule("6  The month that has no returns yet")
-    for name, result in findings.forecasts.items():
+    for name, result in found.forecasts.items():
         terminal.print_forecast(console, name, result)
 
     with console.status("drawing"):
-        bf.to_csv(ranked_forecasts(findings.forecasts), out / "forecasts.csv")
-        _save_figures(findings, out)
+        bf.to_csv(ranked_forecasts(found.forecasts), out / "forecasts.csv")
+        _save_figures(found, out)
         report = write_report(out / "report.html", findings, title=TITLE, attribution=ATTRIBUTION)
     console.rule()
     minutes = (time.perf_counter() - began) / 60
@@ -164,13 +166,13 @@ def ranked_forecasts(forecasts: Mapping[str, xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _save_figures(findings: Findings, out: Path) -> None:
+def _save_figures(found: FundamentalFindings, out: Path) -> None:
     from bayesfactor import plots
 
-    figures = {"sensitivities": plots.plot_sensitivities(findings.sensitivities)}
-    figures |= {f"interactions_{n}": plots.plot_interactions(r, name=n) for n, r in findings.interactions.items()}
-    figures |= {f"forecast_{n}": plots.plot_forecast(r, name=n) for n, r in findings.forecasts.items()}
-    if findings.comparison is not None:
-        figures["months"] = plots.plot_month_scores(findings.scores, reference=next(iter(findings.scores)))
+    figures = {"sensitivities": plots.plot_sensitivities(found.sensitivities)}
+    figures |= {f"interactions_{n}": plots.plot_interactions(r, name=n) for n, r in found.interactions.items()}
+    figures |= {f"forecast_{n}": plots.plot_forecast(r, name=n) for n, r in found.forecasts.items()}
+    if found.comparison is not None:
+        figures["months"] = plots.plot_month_scores(found.scores, reference=next(iter(found.scores)))
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png")

@@ -19,6 +19,7 @@ from bayesfactor.errors import AlignmentError
 from bayesfactor.evaluation import compare_scores
 from bayesfactor.report import (
     Findings,
+    FundamentalFindings,
     different_training_data,
     gather,
     later_months,
@@ -71,6 +72,7 @@ def fit_like(train: bf.Panel, status: str = "ok", reasons: tuple[str, ...] = ())
         status=status,
         reasons=reasons,
         model="FundamentalFactorModel(hidden=(8,))",
+        likelihood_kind="density",
         train_times=train.times,
         panel_fingerprint=train.fingerprint,
         provenance={
@@ -110,11 +112,7 @@ def findings(panel: bf.Panel) -> Findings:
     held_out = {"linear": scores(test.times, 1), "deep": scores(test.times, 2)}
     with pytest.warns(bf.errors.ComparisonWarning):
         table = compare_scores({name: result["score"] for name, result in held_out.items()})
-    return Findings(
-        panel=panel,
-        train=train,
-        test=test,
-        fits={"linear": fit_like(train), "deep": fit_like(train, "warn", ("R-hat 1.02 of sensitivity",))},
+    part = FundamentalFindings(
         sensitivities={
             "linear": bands({"characteristic": names}, 1),
             "deep": bands({"characteristic": names}, 2, "warn"),
@@ -126,6 +124,13 @@ def findings(panel: bf.Panel) -> Findings:
         comparison=table,
         not_compared="",
     )
+    fits = {"linear": fit_like(train), "deep": fit_like(train, "warn", ("R-hat 1.02 of sensitivity",))}
+    return Findings(panel, train, test, fits, (part,))
+
+
+def changed(findings: Findings, **values: object) -> Findings:
+    """The findings with other values of their only part."""
+    return replace(findings, parts=(replace(findings.parts[0], **values),))
 
 
 def written(tmp_path: Path, findings: Findings, **more: str) -> str:
@@ -149,10 +154,10 @@ def test_every_section_has_its_numbers(page: str, findings: Findings) -> None:
         "Forecasts",
         "Provenance",
     ]
-    row = findings.sensitivities["linear"].isel(characteristic=2)
+    row = findings.parts[0].sensitivities["linear"].isel(characteristic=2)
     shown = f"{100 * row['mean'].item():+.2f}</td><td>{100 * row['lower'].item():+.2f} to "
     assert shown in page
-    clear = [(r["lower"] > 0) | (r["upper"] < 0) for r in findings.sensitivities.values()]
+    clear = [(r["lower"] > 0) | (r["upper"] < 0) for r in findings.parts[0].sensitivities.values()]
     assert page.count('<tr class="clear">') == sum(int(c.sum()) for c in clear)
     assert findings.panel.fingerprint in page
     assert "CC BY-SA 4.0" in page
@@ -178,17 +183,17 @@ def test_few_months_are_inconclusive_in_words(page: str) -> None:
 
 
 def test_a_clear_verdict_is_not_called_inconclusive(tmp_path: Path, findings: Findings) -> None:
-    table = findings.comparison.copy()
+    table = findings.parts[0].comparison.copy()
     table["prob_better"] = [0.99, 0.01]
-    table.attrs = {**findings.comparison.attrs, "verdict": "deep predicts better", "sample": "60 months"}
-    page = written(tmp_path, replace(findings, comparison=table))
+    table.attrs = {**findings.parts[0].comparison.attrs, "verdict": "deep predicts better", "sample": "60 months"}
+    page = written(tmp_path, changed(findings, comparison=table))
     assert "<b>deep predicts better</b>" in page
     assert "INCONCLUSIVE</b>" not in page
     assert "Judged on 60 months" in page
 
 
 def test_without_comparison_or_forecast_the_report_says_why(tmp_path: Path, findings: Findings) -> None:
-    bare = replace(findings, comparison=None, not_compared="one model alone", forecasts={}, test=None)
+    bare = replace(changed(findings, comparison=None, not_compared="one model alone", forecasts={}), test=None)
     page = written(tmp_path, bare)
     assert "NOT COMPARED" in page
     assert "one model alone" in page
@@ -243,9 +248,9 @@ def test_other_data_in_the_training_months_are_refused(panel: bf.Panel) -> None:
 def test_bands_in_doubt_carry_their_label_in_every_table(tmp_path: Path, findings: Findings, status: str) -> None:
     label = f"{status.upper()}: bands not to be trusted"
     tables = {
-        "sensitivities": (terminal.print_sensitivities, findings.sensitivities["linear"]),
-        "interactions": (terminal.print_interactions, findings.interactions["deep"]),
-        "forecasts": (terminal.print_forecast, findings.forecasts["linear"]),
+        "sensitivities": (terminal.print_sensitivities, findings.parts[0].sensitivities["linear"]),
+        "interactions": (terminal.print_interactions, findings.parts[0].interactions["deep"]),
+        "forecasts": (terminal.print_forecast, findings.parts[0].forecasts["linear"]),
     }
     for show, result in tables.values():
         console = Console(width=160)
@@ -257,11 +262,11 @@ def test_bands_in_doubt_carry_their_label_in_every_table(tmp_path: Path, finding
         assert label in capture.get()
 
     def marked(said: str) -> Findings:
-        changed = {
-            kind: {name: result.assign_attrs(status=said) for name, result in getattr(findings, kind).items()}
+        relabelled = {
+            kind: {name: result.assign_attrs(status=said) for name, result in getattr(findings.parts[0], kind).items()}
             for kind in tables
         }
-        return replace(findings, **changed)
+        return changed(findings, **relabelled)
 
     page = written(tmp_path, marked(status))
     assert len(re.findall(f'<h3>[^<]*<span class="failed">{label}</span></h3>', page)) == 2 + 1 + 2
@@ -274,33 +279,35 @@ def test_uncalibrated_bands_are_called_so_in_every_table_and_only_there(tmp_path
         "interactions": terminal.print_interactions,
         "forecasts": terminal.print_forecast,
     }
-    changed = {}
+    relabelled: dict = {}
     for kind, show in shows.items():
-        results = {name: result.assign_attrs(status="warn") for name, result in getattr(findings, kind).items()}
-        changed[kind] = {**results, "deep": results["deep"].assign_attrs(bands="uncalibrated")}
-        for name, result in changed[kind].items():
+        results = {
+            name: result.assign_attrs(status="warn") for name, result in getattr(findings.parts[0], kind).items()
+        }
+        relabelled[kind] = {**results, "deep": results["deep"].assign_attrs(bands="uncalibrated")}
+        for name, result in relabelled[kind].items():
             console = Console(width=160)
             with console.capture() as capture:
                 show(console, name, result)
             assert ("WARN: bands uncalibrated (k-hat)" in capture.get()) == (name == "deep")
-    page = written(tmp_path, replace(findings, **changed))
+    page = written(tmp_path, changed(findings, **relabelled))
     assert len(re.findall('<span class="failed">WARN: bands uncalibrated', page)) == 3
 
 
 def test_ranked_forecasts_say_which_model_is_uncalibrated(findings: Findings) -> None:
-    assert "bands" not in ranked_forecasts(findings.forecasts).coords
-    deep = findings.forecasts["deep"].assign_attrs(bands="uncalibrated")
-    ranked = ranked_forecasts({**findings.forecasts, "deep": deep})
+    assert "bands" not in ranked_forecasts(findings.parts[0].forecasts).coords
+    deep = findings.parts[0].forecasts["deep"].assign_attrs(bands="uncalibrated")
+    ranked = ranked_forecasts({**findings.parts[0].forecasts, "deep": deep})
     assert ranked["bands"].values.tolist() == ["", "uncalibrated"]
     assert "bands" not in ranked.attrs
     assert deep.attrs["bands"] == "uncalibrated"
 
 
 def test_ranked_forecasts_are_sorted_within_each_model(findings: Findings) -> None:
-    ranked = ranked_forecasts(findings.forecasts)
+    ranked = ranked_forecasts(findings.parts[0].forecasts)
     assert ranked["mean"].dims == ("model", "rank")
     assert (np.diff(ranked["mean"].values, axis=1) <= 0).all()
-    deep = findings.forecasts["deep"].isel(time=-1)
+    deep = findings.parts[0].forecasts["deep"].isel(time=-1)
     best = ranked.sel(model="deep", rank=1)
     assert best["mean"].item() == deep["mean"].max().item()
     assert best["lower"].item() == deep["lower"].sel(asset=best["asset"].item()).item()
@@ -311,22 +318,22 @@ def test_ranked_forecasts_are_sorted_within_each_model(findings: Findings) -> No
 def test_terminal_tables_show_the_numbers_and_escape_markup(findings: Findings) -> None:
     console = Console(record=True, width=160, file=None, quiet=False)
     with console.capture() as capture:
-        for name, result in findings.sensitivities.items():
+        for name, result in findings.parts[0].sensitivities.items():
             terminal.print_sensitivities(console, f"[bold]{name}[/bold]", result)
-        terminal.print_sensitivities(console, "few", findings.sensitivities["deep"], top=2)
-        terminal.print_interactions(console, "deep", findings.interactions["deep"])
-        terminal.print_forecast(console, "deep", findings.forecasts["deep"])
-        terminal.print_comparison(console, findings.comparison)
+        terminal.print_sensitivities(console, "few", findings.parts[0].sensitivities["deep"], top=2)
+        terminal.print_interactions(console, "deep", findings.parts[0].interactions["deep"])
+        terminal.print_forecast(console, "deep", findings.parts[0].forecasts["deep"])
+        terminal.print_comparison(console, findings.parts[0].comparison)
         terminal.print_fit(console, "deep", findings.fits["deep"])
         terminal.print_frame(console, findings.panel.describe(), "By period")
     text = capture.get()
-    row = findings.sensitivities["deep"].isel(characteristic=0)
+    row = findings.parts[0].sensitivities["deep"].isel(characteristic=0)
     assert f"{100 * row['lower'].item():+.2f} to {100 * row['upper'].item():+.2f}" in text
     assert "[bold]deep[/bold]" in text
     assert "INCONCLUSIVE" in text
     assert "the 2 strongest of" in text
     assert "R-hat 1.02 of sensitivity" in text
-    best = findings.forecasts["deep"].isel(time=-1)["mean"].max().item()
+    best = findings.parts[0].forecasts["deep"].isel(time=-1)["mean"].max().item()
     assert f"{100 * best:+.2f}" in text
 
 
@@ -361,8 +368,8 @@ def test_a_comparison_of_120_months_prints_intervals_in_80_columns() -> None:
 
 
 def test_an_inconclusive_comparison_prints_errors_and_no_intervals(findings: Findings) -> None:
-    text = _printed(findings.comparison)
+    text = _printed(findings.parts[0].comparison)
     assert "not given" in text
     assert "error" in text
     assert "interval" not in text
-    assert f"{findings.comparison['diff_se'].iloc[1]:,.1f}" in text
+    assert f"{findings.parts[0].comparison['diff_se'].iloc[1]:,.1f}" in text

@@ -10,6 +10,7 @@ import typer
 from bayesfactor.cli.base import Commands
 from bayesfactor.cli.calibration import calibrate
 from bayesfactor.cli.comparisons import compare, report
+from bayesfactor.cli.factors import alphas, factors, holdings, importance, loadings, sharpe
 from bayesfactor.cli.fits import fit, forecast, interactions, sensitivities, summary
 from bayesfactor.cli.machine import demo, doctor
 from bayesfactor.cli.panels import check
@@ -32,6 +33,12 @@ COMMANDS = (
     sensitivities,
     interactions,
     forecast,
+    factors,
+    importance,
+    holdings,
+    loadings,
+    alphas,
+    sharpe,
     walk_forward,
     compare,
     report,

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bayesfactor.cli.base import console, require_folder, write_csv
+from bayesfactor.cli.base import console, refuse, require_folder, write_csv
 from bayesfactor.cli.options import (
     ActivationOption,
     Algorithm,
+    Alpha,
     Batch,
     Chains,
     Csv,
     Data,
     Draws,
+    Factors,
     Family,
     FitFile,
+    Fitted,
     Hidden,
     Inference,
     NoiseOption,
+    Penalty,
     PoolingOption,
     Prob,
+    ResidualsOption,
     Seed,
+    TestAssetsOption,
     Warmup,
+    WeightsOption,
     inference_of,
     model_of,
+    sorted_model_of,
 )
 from bayesfactor.cli.reading import Reading, reads_data
 from bayesfactor.cli.saved import loaded, warn_of_other_data
+from bayesfactor.errors import DataError
 
 
 @reads_data
 def fit(
     *,
-    model: Annotated[Family, typer.Argument(metavar="MODEL", help="linear or deep.")],
+    model: Annotated[Fitted, typer.Argument(metavar="MODEL", help="linear, deep or sorted.")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", metavar="FIT", help="File to write, for example deep.nc.")],
     reading: Reading,
@@ -57,17 +66,36 @@ def fit(
         Path | None,
         typer.Option("--checkpoint", metavar="PATH", help="File to save to on the way, and to go on from."),
     ] = None,
+    factors: Factors = None,
+    weights: WeightsOption = None,
+    test_assets: TestAssetsOption = None,
+    alpha: Alpha = None,
+    residuals: ResidualsOption = None,
+    penalty: Penalty = None,
 ) -> None:
     """Fit MODEL to DATA and save it."""
     require_folder(out)
+    of_sorted: dict[str, Any] = {"factors": factors, "weights": weights, "test_assets": test_assets, "alpha": alpha}
+    of_sorted |= {"residuals": residuals, "penalty": penalty}
+    chosen: Any
+    if model is Fitted.sorted:
+        refuse("the sorted model", pooling=pooling)
+        chosen = sorted_model_of(hidden, activation=activation, noise=noise, **of_sorted)
+    else:
+        refuse(f"the {model.value} model", **of_sorted)
+        chosen = model_of(Family(model.value), hidden, activation, pooling, noise)
     panel = reading.panel(data)
     if before is not None:
         panel, _ = panel.split(before)
+    if getattr(chosen, "test_assets", "") == "portfolios" and "portfolio_returns" not in panel.data:
+        raise DataError(
+            "the sorted model prices test portfolios: give --portfolios FILE, or --sorts COLUMN:N,... for those of "
+            "DATA itself, or --test-assets stocks."
+        )
 
     import bayesfactor as bf
     from bayesfactor.report import terminal
 
-    chosen = model_of(model, hidden, activation, pooling, noise)
     settings = inference_of(inference, warmup, draws, chains, batch)
     result = bf.fit(chosen, panel, settings, seed=seed, checkpoint=checkpoint)
     result.save(out)

@@ -51,7 +51,15 @@ class Missing(StrEnum):
     error = "error"
 
 
+class SizeIn(StrEnum):
+    """What sizes are."""
+
+    level = "level"
+    log = "log"
+
+
 READING = "How to read DATA"
+JOINING = "What is joined to DATA"
 NEEDED = {  # of a file, and how each is given
     "time": "--time COLUMN",
     "asset": "--asset COLUMN",
@@ -61,11 +69,19 @@ NEEDED = {  # of a file, and how each is given
     "units": "--units decimal|percent",
     "excess": "--excess (or --raw with --risk-free COLUMN)",
 }
-AFTER_READING = ("covered", "largest", "rank")  # fields of Reading that `read_frame` does not take
+JOINED = (
+    "benchmark", "benchmark_sorts", "portfolios", "table", "sorts", "size_in", "joined_units", "joined_excess",
+    "riskless",
+)  # fmt: skip
+AFTER_READING = ("covered", "largest", "rank", *JOINED)  # fields of Reading that `read_frame` does not take
 
 
 def _reading(*names: str, words: str) -> Any:
     return typer.Option(*names, help=words, rich_help_panel=READING, show_default=False)
+
+
+def _joining(*names: str, words: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=words, metavar=metavar, rich_help_panel=JOINING, show_default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +145,56 @@ class Reading:
         bool,
         _reading("--rank/--standardise", words="Prepare by ranks to [-1, 1] (the default), or z-scores."),
     ] = True
+    benchmark: Annotated[
+        list[Path] | None,
+        _joining(
+            "--benchmark",
+            metavar="FILE",
+            words="Benchmark factors: a file of the Ken French library, or a table with a column time. Repeatable.",
+        ),
+    ] = None
+    benchmark_sorts: Annotated[
+        str | None,
+        _joining(
+            "--benchmark-sorts",
+            metavar="NAME=COLUMN,...",
+            words="Benchmark factors of DATA's own sorts: value=bm gives MKT, SMB, HML. Needs --size-in.",
+        ),
+    ] = None
+    portfolios: Annotated[
+        list[Path] | None,
+        _joining("--portfolios", metavar="FILE", words="Test portfolios: a file, as for --benchmark. Repeatable."),
+    ] = None
+    table: Annotated[
+        str | None,
+        _joining("--table", metavar="WORDS", words="Of the title of the library's table, where a file has several."),
+    ] = None
+    sorts: Annotated[
+        str | None,
+        _joining(
+            "--sorts",
+            metavar="COLUMN:N,...",
+            words="Test portfolios of DATA's own sorts: bm:5,size:2/bm:3. Equal weights, or by value with --size-in.",
+        ),
+    ] = None
+    size_in: Annotated[SizeIn | None, _joining("--size-in", words="What --size holds, for weights by value.")] = None
+    joined_units: Annotated[Units | None, _joining("--joined-units", words="Units of joined tables.")] = None
+    joined_excess: Annotated[
+        bool | None, _joining("--joined-excess/--joined-raw", words="Whether joined tables are in excess.")
+    ] = None
+    riskless: Annotated[
+        Path | None,
+        _joining("--riskless", metavar="FILE", words="File of the library with RF, to be taken off raw portfolios."),
+    ] = None
 
     def raw(self, data: str) -> Panel:
-        """The panel before preparation, its universe narrowed as asked."""
+        """The panel before preparation, its universe narrowed and returns joined as asked."""
+        from bayesfactor.cli.joins import joined
+
         panel = self._read(data)
         if self.covered is not None:
             panel = panel.covered(self.covered)
-        return panel if self.largest is None else panel.largest(self.largest)
+        return joined(panel if self.largest is None else panel.largest(self.largest), self)
 
     def _read(self, data: str) -> Panel:
         """What `read_frame` makes of a file, or the embedded panel."""

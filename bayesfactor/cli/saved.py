@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 def loaded(path: Path, panel: Panel) -> tuple[Fit, Panel]:
     """A saved fit, and the months of a panel that it learned from; a warning where they differ."""
     from bayesfactor.inference.storage import load
-    from bayesfactor.report import different_training_data, training_window
 
     fit = load(path)
+    return fit, learned_from(fit, panel)
+
+
+def learned_from(fit: Fit, panel: Panel) -> Panel:
+    """The months of a panel that a fit learned from; a warning where they differ."""
+    from bayesfactor.report import different_training_data, training_window
+
     train = training_window(fit, panel)
     if different := different_training_data(fit, train):
         warnings.warn(different, DataWarning, stacklevel=2)
-    return fit, train
+    return train
 
 
 def holds_training_window(fit: Fit, panel: Panel) -> bool:

@@ -124,7 +124,7 @@ def _of_fits(fits: Mapping[str, Fit], panel: Panel | None) -> pd.DataFrame:
     _require_one_training_panel(fits)
     _require_same_inputs(fits, panel)
     scored = {name: _scored(name, fit, panel) for name, fit in fits.items()}
-    notes = {name: [*_status_notes(fits[name]), *_mcse_notes(result)] for name, result in scored.items()}
+    notes = {name: [*status_notes(fits[name]), *_mcse_notes(result)] for name, result in scored.items()}
     table, texts = _judged({name: result["score"] for name, result in scored.items()}, notes)
     table.attrs["method"] = "holdout"
     _warn(texts, stacklevel=4)
@@ -518,7 +518,8 @@ def _stored_notes(forecasts: StoredForecasts, *, common: bool) -> list[str]:
     return notes
 
 
-def _status_notes(fit: Fit) -> list[str]:
+def status_notes(fit: Fit) -> list[str]:
+    """What a comparison warns of when a fit is not ``ok``."""
     if fit.status == "ok":
         return []
     return [f"status {fit.status!r}: {', '.join(fit.reasons) or 'no reason recorded'}"]

@@ -8,26 +8,31 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from bayesfactor.plots.rows import (
+    PERCENT,
+    ROW_HEIGHT,
+    bands_by_row,
+    date_axis,
+    hide_empty,
+    name_rows,
+    offsets,
+    small_multiples,
+)
 from bayesfactor.plots.style import (
     COLOURS,
-    GREY,
     LIGHT,
     MARKERS,
     STYLE,
     band_words,
-    doubts,
+    headed_figure,
     new_figure,
     period,
     set_title,
     words,
     zero_line,
 )
-
-PERCENT = 100.0
-ROW_HEIGHT = 0.30  # inches
 
 
 def plot_sensitivities(results: Mapping[str, xr.Dataset], *, sort_by: str | None = None) -> Figure:
@@ -47,11 +52,11 @@ def plot_sensitivities(results: Mapping[str, xr.Dataset], *, sort_by: str | None
     labels = first["characteristic"].values[order]
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(8.0, 1.7 + ROW_HEIGHT * len(labels) * max(1.0, 0.6 * len(results)))
-        offsets = _offsets(len(results))
+        places = offsets(len(results))
         for index, (name, dataset) in enumerate(results.items()):
             rows = dataset.sel(characteristic=labels)
-            _bands_by_row(axes, rows, offsets[index], index, name)
-        _rows(axes, [words(label) for label in labels])
+            bands_by_row(axes, rows, index, name, offset=places[index], scale=PERCENT)
+        name_rows(axes, [words(label) for label in labels])
         axes.set_xlabel(
             f"sensitivity of the expected excess return\n"
             f"(% per {period(first)} per unit of the prepared characteristic)"
@@ -86,8 +91,8 @@ def plot_interactions(result: xr.Dataset, *, name: str = "", top: int = 20) -> F
     labels = [f"{words(a)} × {words(b)}" for a, b in zip(first, second, strict=True)]
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(8.0, 1.7 + ROW_HEIGHT * len(labels))
-        _bands_by_row(axes, shown, 0.0, 0, name)
-        _rows(axes, labels)
+        bands_by_row(axes, shown, 0, name, scale=PERCENT)
+        name_rows(axes, labels)
         axes.set_xlabel(f"interaction\n(% per {period(result)} per unit of each prepared characteristic)")
         zero_line(axes)
         set_title(
@@ -115,13 +120,13 @@ def plot_ranks(results: Mapping[str, xr.Dataset]) -> Figure:
     labels = first["characteristic"].values[order]
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(8.0, 1.7 + ROW_HEIGHT * len(labels) * max(1.0, 0.6 * len(results)))
-        offsets = _offsets(len(results))
+        places = offsets(len(results))
         for index, (name, dataset) in enumerate(results.items()):
             rows = dataset.sel(characteristic=labels)
-            at = np.arange(len(labels)) + offsets[index]
+            at = np.arange(len(labels)) + places[index]
             axes.hlines(at, rows["rank_lower"], rows["rank_upper"], COLOURS[index], linewidth=2.2)
             axes.plot(rows["rank_median"], at, MARKERS[index], color=COLOURS[index], ms=5, label=name)
-        _rows(axes, [words(label) for label in labels])
+        name_rows(axes, [words(label) for label in labels])
         axes.set_xlim(0.5, len(labels) + 0.5)
         axes.set_xlabel("rank by absolute sensitivity (1 = strongest)")
         set_title(
@@ -151,11 +156,12 @@ def plot_sensitivities_over_time(results: Mapping[str, xr.Dataset], characterist
     if characteristics is None:
         spread = first["mean"].max("time") - first["mean"].min("time")
         characteristics = list(first["characteristic"].values[np.argsort(-spread.values)][:9])
-    columns = min(3, len(characteristics))
-    rows = -(-len(characteristics) // columns)
+    rows, columns = small_multiples(len(characteristics), 3)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.3 * columns, 1.2 + 2.2 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+        title = "Sensitivities over time"
+        subtitle = f"Lines: posterior mean. Shades: {band_words(first)}."
+        figure, body = headed_figure(3.3 * columns, 0.8 + 2.2 * rows, title, subtitle, results)
+        grid = body.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for axes, label in zip(grid, characteristics, strict=False):
             for index, (name, dataset) in enumerate(results.items()):
                 line = PERCENT * dataset.sel(characteristic=label)
@@ -165,14 +171,11 @@ def plot_sensitivities_over_time(results: Mapping[str, xr.Dataset], characterist
                 axes.plot(line["time"].values, line["mean"], color=COLOURS[index], label=name)
             zero_line(axes, horizontal=True)
             axes.set_title(words(label), fontsize=10)
-            _date_axis(axes)
-        for axes in grid[len(characteristics) :]:
-            axes.set_visible(False)
-        figure.supylabel(f"sensitivity (% per {period(first)} per unit)", fontsize=9.5)
-        title = f"Sensitivities over time: mean and {band_words(first)}"
-        figure.suptitle("\n".join([title, *doubts(results)]), ha="left", x=0.01, weight="bold", fontsize=11.5)
+            date_axis(axes)
+        hide_empty(grid, columns)
+        body.supylabel(f"sensitivity (% per {period(first)} per unit)", fontsize=9.5)
         if len(results) > 1:
-            figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+            body.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -229,35 +232,3 @@ def _named_ends(axes: Axes, month: xr.Dataset, label: int) -> None:
     axes.set_xlabel("expected excess return (%)")
     axes.set_title(f"Highest and lowest {each}", fontsize=10)
     zero_line(axes)
-
-
-def _bands_by_row(axes: Axes, rows: xr.Dataset, offset: float, index: int, name: str) -> None:
-    """Band and mean of each row; a band that excludes zero is drawn heavier than one that does not."""
-    scaled = PERCENT * rows[["mean", "lower", "upper"]]
-    at = np.arange(len(scaled["mean"])) + offset
-    clear = ((scaled["lower"] > 0) | (scaled["upper"] < 0)).values
-    colour = COLOURS[index]
-    axes.hlines(at, scaled["lower"], scaled["upper"], colour, linewidth=np.where(clear, 3.2, 1.4))
-    axes.plot(scaled["mean"], at, MARKERS[index], color=colour, ms=5.5, label=name, zorder=3)
-    axes.plot(scaled["mean"].values[~clear], at[~clear], MARKERS[index], color="white", ms=3, zorder=4)
-
-
-def _offsets(count: int) -> np.ndarray:
-    """Vertical places of `count` models inside a row, the first on top."""
-    return np.linspace(0.18, -0.18, count) if count > 1 else np.zeros(1)
-
-
-def _rows(axes: Axes, labels: list[str]) -> None:
-    axes.set_yticks(np.arange(len(labels)), labels)
-    axes.set_ylim(-0.7, len(labels) - 0.3)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
-    for row in range(0, len(labels), 2):
-        axes.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", lw=0, zorder=0)
-
-
-def _date_axis(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=5))
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-    axes.tick_params(axis="x", colors=GREY)

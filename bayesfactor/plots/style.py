@@ -9,10 +9,13 @@ import textwrap
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+
+from bayesfactor.errors import DataError
 
 # Okabe and Ito (2008): told apart under every common colour deficiency; marker shapes do the same in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -22,6 +25,11 @@ LIGHT = "#D9D9D9"
 RED = "#B00020"
 
 LINE = 12.5  # points between the lines of a subtitle
+TITLE_LINE = 20.0  # points that a title takes
+LETTERS_PER_INCH, BOLD_PER_INCH = 15.5, 13.3  # of a subtitle, of a warning
+
+PSEUDO = "PSEUDO-LIKELIHOOD (returns on both sides), its bands may not cover"
+Labelled = xr.Dataset | pd.DataFrame  # a result whose `attrs` say what the fit behind it is worth
 
 STYLE: dict[str, Any] = {
     "font.size": 9.5,
@@ -57,18 +65,47 @@ def new_figure(width: float, height: float, columns: int = 1, **ratios: Any) -> 
     return figure, list(axes[0])
 
 
+def headed_figure(
+    width: float, height: float, title: str, subtitle: str, results: Mapping[str, Labelled]
+) -> tuple[Figure, SubFigure]:
+    """A figure whose heading, as of `set_title`, stands over all axes, and the ``height`` inches below for them."""
+    warned = [line for doubt in doubts(results) for line in textwrap.wrap(doubt, int(BOLD_PER_INCH * width))]
+    lines = [(line, {"color": "#333333"}) for line in textwrap.wrap(subtitle, int(LETTERS_PER_INCH * width))]
+    lines += [(line, {"color": RED, "weight": "bold"}) for line in warned]
+    points = TITLE_LINE + LINE * len(lines) + 8.0
+    figure = Figure(figsize=(width, height + points / 72.0), layout="constrained")
+    head, body = figure.subfigures(2, 1, height_ratios=(points / 72.0, height))
+    left = 6.0 / (72.0 * width)
+    head.text(left, 1 - 6.0 / points, title, weight="bold", fontsize=11.5, va="top")
+    for place, (line, how) in enumerate(lines):
+        head.text(left, 1 - (TITLE_LINE + 4.0 + LINE * place) / points, line, fontsize=9, va="top", **how)
+    return figure, body
+
+
+def require_bands(dataset: xr.Dataset) -> None:
+    """Refuse draws.
+
+    Raises
+    ------
+    DataError
+        With the remedy.
+    """
+    if "mean" not in dataset:
+        raise DataError("figures show bands, and these are draws: ask for the quantity with summary='bands'")
+
+
 def period(dataset: xr.Dataset) -> str:
     """The word for the period of the returns: month, week or day."""
     return PERIODS[dataset.attrs.get("frequency", "monthly")]
 
 
-def band_words(dataset: xr.Dataset) -> str:
+def band_words(dataset: Labelled) -> str:
     """What the bands contain, for example ``90% of the posterior``."""
     return f"{100 * float(dataset.attrs['prob']):g}% of the posterior"
 
 
-def doubts(results: Mapping[str, xr.Dataset]) -> list[str]:
-    """One sentence for each result whose fit is not ``ok`` or whose bands are uncalibrated."""
+def doubts(results: Mapping[str, Labelled]) -> list[str]:
+    """A sentence for each result whose fit is not ``ok`` or whose bands are uncalibrated, or no posterior's at all."""
     sentences = []
     for name, dataset in results.items():
         status = dataset.attrs.get("status", "unknown")
@@ -76,10 +113,12 @@ def doubts(results: Mapping[str, xr.Dataset]) -> list[str]:
         if status != "ok" or uncalibrated:
             advice = "its bands are UNCALIBRATED" if uncalibrated else "read its bands with care"
             sentences.append(f"{name}: fit status {status.upper()}, {advice}")
+        if dataset.attrs.get("likelihood_kind") == "pseudo-likelihood":
+            sentences.append(f"{name}: {PSEUDO}")
     return sentences
 
 
-def set_title(axes: Axes, text: str, subtitle: str, results: Mapping[str, xr.Dataset], wrap: int = 78) -> None:
+def set_title(axes: Axes, text: str, subtitle: str, results: Mapping[str, Labelled], wrap: int = 78) -> None:
     """Title, subtitle, and a red line that names every result whose fit is not ``ok``."""
     warned = "\n".join(textwrap.fill(doubt, wrap) for doubt in doubts(results))
     wrapped = textwrap.fill(subtitle, wrap)

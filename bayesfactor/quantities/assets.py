@@ -15,7 +15,7 @@ from bayesfactor.inference import Fit
 from bayesfactor.inference.settings import as_seed
 from bayesfactor.panel import Panel
 from bayesfactor.quantities.alignment import align
-from bayesfactor.quantities.draws import bands, check_choice, check_prob, labelled
+from bayesfactor.quantities.draws import bands, check_choice, check_prob, labelled, labels_of
 from bayesfactor.quantities.factors import factors, require_sorted
 
 
@@ -97,7 +97,8 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
     posterior probability of the ellipsoid around the mean that has zero on its boundary: the share of draws closer to
     the mean than "no alpha at all" is, near 1 when the data speak against it. With a full residual covariance and a
     wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets. NaN
-    with fewer than 20 draws an asset. `status` is the fit's; `bands` says so where its draws are uncalibrated.
+    with fewer than 20 draws an asset. `status` is the fit's; `bands` and `likelihood_kind` say so where its draws are
+    uncalibrated, or of a pseudo-likelihood.
     """
     draws = coefficients(fit)
     if draws.alpha is None:
@@ -107,17 +108,19 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
     if draws.covariance is not None:
         sigma = draws.covariance.reshape(len(flat), *draws.covariance.shape[2:])
         distance = float(np.mean(np.sum(flat * np.linalg.solve(sigma, flat[..., None])[..., 0], axis=1)))
-    label = {"bands": "uncalibrated"} if fit.uncalibrated else {}
-    return pd.Series(
+    labels = labels_of(fit)
+    statement = pd.Series(
         {
             "prob_all_within": float(np.mean(np.abs(flat).max(axis=1) < within)),
             "distance": distance,
             "prob_beyond_zero": prob_beyond_zero(flat) if len(flat) >= 20 * flat.shape[1] else float("nan"),
-            "status": fit.status,
-            **label,
+            **labels,
         },
         name="no alpha",
     )
+    statement.attrs = {"within": within, "frequency": fit.frequency}
+    statement.attrs.update(labels.items())
+    return statement
 
 
 def prob_beyond_zero(draws: np.ndarray) -> float:
@@ -158,7 +161,8 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
     Returns
     -------
     DataFrame by portfolio ("benchmarks", "all", "gain", and each factor alone): `mean`, `sd`, `lower`, `upper`, and
-    `prior_mean`, the mean under the prior. A column `bands` says so where they are uncalibrated.
+    `prior_mean`, the mean under the prior. Columns `bands` and `likelihood_kind` say so where bands are uncalibrated,
+    or a pseudo-likelihood's.
     """
     check_prob(prob)
     require_sorted(fit)
@@ -188,8 +192,10 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
     # Aligned deep factors are turned to earn a positive mean: under the prior the mean of a half-normal.
     prior |= dict.fromkeys(names[:n_deep], _mean_of_chi(1))
     table["prior_mean"] = [fit.model.factor_sharpe * prior.get(name, 0.0) for name in table.index]
-    table.attrs = {"units": "annual", "status": fit.status, "prob": prob}
-    return table.assign(bands="uncalibrated") if fit.uncalibrated else table
+    labels = labels_of(fit)
+    table.attrs = {"units": "annual", "prob": prob}
+    table.attrs.update(labels.items())
+    return table.assign(**{name: label for name, label in labels.items() if name != "status"})
 
 
 def tangency(fit: Fit, *, prob: float = 0.9) -> xr.Dataset:

@@ -239,8 +239,16 @@ def rank_bands(strength: np.ndarray, prob: float) -> dict[str, np.ndarray]:
 def labelled(
     fit: Fit, variables: dict[str, tuple[list[str], np.ndarray]], coords: dict[str, Any], **attrs: Any
 ) -> xr.Dataset:
-    """Dataset with units and the fit's status, so that a weak fit keeps its label wherever it is shown."""
-    attrs = {"status": fit.status, "model": str(fit.model), "frequency": fit.frequency, **attrs}
-    if fit.uncalibrated:
-        attrs["bands"] = "uncalibrated"
+    """Dataset with units and the fit's labels, so that a weak fit keeps them wherever it is shown."""
+    attrs = {"model": str(fit.model), "frequency": fit.frequency, **attrs, **labels_of(fit)}
     return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def labels_of(fit: Fit) -> dict[str, str]:
+    """What a result says of its fit: `status`; `bands` and `likelihood_kind` where they are not what they should be."""
+    labels = {"status": fit.status}
+    if fit.uncalibrated:
+        labels["bands"] = "uncalibrated"
+    if getattr(fit.model, "likelihood_kind", "density") == "pseudo-likelihood":
+        labels["likelihood_kind"] = "pseudo-likelihood"
+    return labels

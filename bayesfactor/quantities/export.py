@@ -17,7 +17,7 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     """Write a quantity as a long CSV, one row a label, with its units in a column.
 
     Text that a spreadsheet would run as a formula (starting with ``= + - @``) is preceded by an apostrophe; a fit
-    whose status is not "ok", or whose bands are uncalibrated, says so in every row.
+    whose status is not "ok", whose bands are uncalibrated or a pseudo-likelihood's says so in every row.
 
     Parameters
     ----------
@@ -44,7 +44,10 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     for column in frame.columns:
         if frame[column].dtype.kind not in "fiubM":
             frame[column] = frame[column].map(_escaped)
-    for name in ("units", "status", "bands"):
+    told = ["units", "status", "bands"]
+    if dataset.attrs.get("likelihood_kind") == "pseudo-likelihood":
+        told.append("likelihood_kind")
+    for name in told:
         if name in dataset.attrs:
             frame[name] = _escaped(dataset.attrs[name])
     # With CRLF line ends (RFC 4180) text that holds a bare carriage return is quoted and cannot start a row.

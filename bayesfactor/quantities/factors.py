@@ -32,7 +32,13 @@ PER_PERIOD = "decimal per period"
 
 
 def factors(
-    fit: Fit, panel: Panel, *, prob: float = 0.9, summary: str = "bands", memory_mib: float = MEMORY_MIB
+    fit: Fit,
+    panel: Panel,
+    *,
+    prob: float = 0.9,
+    summary: str = "bands",
+    cumulative: bool = False,
+    memory_mib: float = MEMORY_MIB,
 ) -> xr.Dataset:
     """Posterior of what each deep factor earned in every month with returns, training months or later ones.
 
@@ -44,13 +50,14 @@ def factors(
     panel : prepared as the training panel was.
     prob : probability inside the equal-tailed band.
     summary : "bands", or "draws" for the draws themselves (chain, draw, time, factor).
+    cumulative : the running sum over the panel's months with returns, not compounded. Its band is no sum of bands.
     memory_mib : bound on the working arrays.
 
     Returns
     -------
-    Dataset over (`time`, `factor`), decimal per period: `mean`, `sd`, `lower`, `upper`, `prob_positive`; and
-    `share_moved`, the share of the legs' weight whose stocks had no return (posterior mean, the larger leg). With
-    ``summary="draws"``: `factor_return`.
+    Dataset over (`time`, `factor`), decimal per period (decimal where cumulative): `mean`, `sd`, `lower`, `upper`,
+    `prob_positive`; and `share_moved`, the share of the legs' weight whose stocks had no return (posterior mean, the
+    larger leg). With ``summary="draws"``: `factor_return`. The attribute `train_last` is the last period learned from.
 
     Raises
     ------
@@ -59,6 +66,7 @@ def factors(
     DataError
         When no month has an observed return.
     """
+    require_sorted(fit)
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     alignment = alignment_of(fit)
@@ -89,6 +97,7 @@ def factors(
             stacklevel=2,
         )
     returns = _aligned(returns, alignment)
+    returns = np.cumsum(returns, axis=2, dtype=float) if cumulative else returns
     moved = _aligned(moved, alignment._replace(sign=np.abs(alignment.sign)))
     coords = {"time": panel.times.values[kept], "factor": _names(fit)}
     dims = ["time", "factor"]
@@ -98,7 +107,9 @@ def factors(
     else:
         parts = {**bands(returns, prob), "share_moved": moved.mean(axis=(0, 1))}
         variables = {name: (dims, value) for name, value in parts.items()}
-    return labelled(fit, variables, coords, units=PER_PERIOD, prob=prob, quantity="factor return")
+    units, quantity = ("decimal", "cumulative factor return") if cumulative else (PER_PERIOD, "factor return")
+    told = {"train_last": f"{fit.train_times[-1]:%Y-%m-%d}"}
+    return labelled(fit, variables, coords, units=units, prob=prob, quantity=quantity, **told)
 
 
 def portfolio_weights(fit: Fit, panel: Panel, *, prob: float = 0.9, memory_mib: float = MEMORY_MIB) -> xr.Dataset:
@@ -170,8 +181,8 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
 
     Returns
     -------
-    DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper. A column
-    `bands` says so where they are uncalibrated.
+    DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper. Columns
+    `bands` and `likelihood_kind` say so where bands are uncalibrated, or a pseudo-likelihood's.
     """
     month = weights.sel(time=when)
     if "time" in month.dims:
@@ -188,8 +199,10 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
                 values = {name: float(one[name]) for name in ("mean", "lower", "upper")}
                 rows.append({"factor": factor, "leg": leg, "rank": rank, "asset": asset, **values})
     table = pd.DataFrame(rows).set_index(["factor", "leg", "rank"])
-    table.attrs = {"status": weights.attrs.get("status")}
-    return table.assign(bands=weights.attrs["bands"]) if "bands" in weights.attrs else table
+    said = {name: weights.attrs[name] for name in ("bands", "likelihood_kind") if name in weights.attrs}
+    table.attrs = {name: weights.attrs.get(name) for name in ("units", "status", "prob")}
+    table.attrs.update(said.items())
+    return table.assign(**said)
 
 
 def importance(
@@ -210,6 +223,7 @@ def importance(
     Dataset over (`factor`, `characteristic`), sd of the month per unit of the prepared characteristic: `mean`, `sd`,
     `lower`, `upper`. With ``summary="draws"``: `importance`.
     """
+    require_sorted(fit)
     check_prob(prob)
     check_choice("summary", summary, ("bands", "draws"))
     alignment = alignment_of(fit)

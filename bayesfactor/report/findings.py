@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from bayesfactor.errors import AlignmentError, EmptyWindowError, UnsupportedQuantityError
+from bayesfactor.errors import AlignmentError, EmptyWindowError
+from bayesfactor.report.fundamental import FundamentalFindings
+from bayesfactor.report.sorted_factors import SortedFindings
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
     from bayesfactor.inference import Fit
     from bayesfactor.panel import Panel
+
+
+class Split(NamedTuple):
+    """A panel, its months that fits learned from, later ones with returns, and live ones; None where there are none."""
+
+    panel: Panel
+    train: Panel
+    test: Panel | None
+    live: Panel | None
+
+
+class Part(Protocol):
+    """What fits of one family of models say: its results, and the sections that show them."""
+
+    template: ClassVar[str]  # of the sections, in the folder of templates
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Lines for the table about the data."""
+
+    def content(self, findings: Findings) -> dict[str, Any]:
+        """Words, numbers and figures that the template shows as `part`; `question` stands at the top of the page."""
+
+
+# Every fit belongs to the first family that speaks of it.
+FAMILIES = (FundamentalFindings, SortedFindings)
 
 
 @dataclass(frozen=True)
@@ -27,24 +50,14 @@ class Findings:
     train : its months that the fits learned from.
     test : its later months with returns; None where there are none.
     fits : by name of the model.
-    sensitivities, interactions, forecasts, scores : results by name of the model. Models without curvature
-        have no interactions; `forecasts` are of the live months, `scores` of the months of `test`.
-    predictive_r2 : of the months of `test` against a forecast of zero, by name of the model.
-    comparison : table of `compare`; None where fewer than two models or three later months exist.
-    not_compared : why there is no comparison; empty where there is one.
+    parts : what the fits of each family of models say, `FundamentalFindings` and `SortedFindings`.
     """
 
     panel: Panel
     train: Panel
     test: Panel | None
     fits: Mapping[str, Fit]
-    sensitivities: Mapping[str, xr.Dataset]
-    interactions: Mapping[str, xr.Dataset]
-    forecasts: Mapping[str, xr.Dataset]
-    scores: Mapping[str, xr.Dataset]
-    predictive_r2: Mapping[str, float]
-    comparison: pd.DataFrame | None
-    not_compared: str
+    parts: tuple[Part, ...]
 
 
 def training_window(fit: Fit, panel: Panel) -> Panel:
@@ -92,10 +105,15 @@ def different_training_data(fit: Fit, train: Panel) -> str:
     return (
         "in the training months the panel must be what the fit learned from: fingerprint "
         f"{train.fingerprint[:12]}, the fit's is {fit.panel_fingerprint[:12]}. The fit's panel: "
-        f"{learned[0] if learned else 'history not recorded'}. This one: {given[0] if given else 'no history'}. "
+        f"{_made(learned, given) or 'history not recorded'}. This one: {_made(given, learned) or 'no history'}. "
         "Usually another file or a revised one, or other reading options: returns column, units, excess or raw, "
-        "lag, characteristics, size, universe. Read the file as for the fit, or fit again."
+        "lag, characteristics, size, universe, what is joined. Read the file as for the fit, or fit again."
     )
+
+
+def _made(lines: tuple[str, ...], other: tuple[str, ...]) -> str:
+    """How a panel was read, and what was joined to it that was not joined to the other one."""
+    return "; ".join([*lines[:1], *(line for line in lines[1:] if line.startswith("join_") and line not in other)])
 
 
 def require_training_data(fit: Fit, panel: Panel) -> Panel:
@@ -161,7 +179,7 @@ def gather(
     fits : by name of the model, trained on the same months of `panel`.
     panel : Panel with the training months, and any later ones.
     prob : probability inside the bands.
-    top : how many pairs of characteristics.
+    top : how many pairs of characteristics, of models that have interactions.
     tell : called with the name of each step before it begins.
 
     Returns
@@ -173,35 +191,13 @@ def gather(
     AlignmentError
         If the panel lacks training months of a fit, or differs in them from what it learned from.
     """
-    from bayesfactor.evaluation import compare, metrics, month_scores
-    from bayesfactor.quantities import expected_returns, interactions, sensitivities
-
     first = next(iter(fits.values()))
     for fit in fits.values():
         require_training_data(fit, panel)
-    train = training_window(first, panel)
     test, live = later_months(panel, first)
-    bands, pairs, forecasts, scores, r2 = {}, {}, {}, {}, {}
+    split = Split(panel, training_window(first, panel), test, live)
+    members: dict[Any, dict[str, Fit]] = {family: {} for family in FAMILIES}
     for name, fit in fits.items():
-        tell(f"{name}: sensitivities")
-        bands[name] = sensitivities(fit, train, prob=prob)
-        tell(f"{name}: interactions")
-        with suppress(UnsupportedQuantityError):  # a linear model has none; the report says so
-            pairs[name] = interactions(fit, train, prob=prob, top=top)
-        if live is not None:
-            tell(f"{name}: forecast")
-            forecasts[name] = expected_returns(fit, live, prob=prob)
-        if test is not None:
-            tell(f"{name}: scores of later months")
-            scores[name] = month_scores(fit, test)
-            means = expected_returns(fit, test, prob=prob)["mean"]
-            r2[name] = float(metrics.predictive_r2(means, metrics.realised_returns(test), benchmark="zero"))
-    table, reason = None, ""
-    if test is None:
-        reason = "the panel has no month with returns after the training window"
-    elif len(fits) < 2:
-        reason = "one model alone has nothing to be compared with"
-    else:
-        tell("comparison")
-        table = compare(fits, test)
-    return Findings(panel, train, test, fits, bands, pairs, forecasts, scores, r2, table, reason)
+        members[next(family for family in FAMILIES if family.speaks_of(fit))][name] = fit
+    parts = [family.gather(own, split, prob=prob, top=top, tell=tell) for family, own in members.items() if own]
+    return Findings(panel, split.train, test, fits, tuple(parts))

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bayesfactor.panel.periods import show
-from bayesfactor.report.labels import status_label
+from bayesfactor.report.labels import no_alpha_words, probability, status_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,6 +190,102 @@ def print_forecast(console: Console, name: str, result: xr.Dataset) -> None:
         console.print(table)
 
 
+def print_bands(
+    console: Console, title: str, result: xr.Dataset, row: str, column: str, scale: float = 1.0, sign: str = "+"
+) -> None:
+    """Means and bands, one line for each label of `row`; labels of `column` beside each other, as many as fit."""
+    labels = _row_labels(result, row)
+    columns = [str(label) for label in result[column].values]
+    room = console.width - max(map(len, [row.replace("_", " "), *labels])) - 4
+    cells = {
+        name: [_cell(result.isel({row: place, column: index}), scale, sign) for place in range(len(labels))]
+        for index, name in enumerate(columns)
+    }
+    width = 3 + max(len(text) for text in [*columns, *(cell.plain for lines in cells.values() for cell in lines)])
+    at_once = max(1, room // width)
+    head = _labelled(f"{title}: mean and {_prob(result)} band", result)
+    for first in range(0, len(columns), at_once):
+        shown = columns[first : first + at_once]
+        table = _table(head if first == 0 else "", [row.replace("_", " "), *shown])
+        for place, label in enumerate(labels):
+            table.add_row(Text(label), *(cells[name][place] for name in shown))
+        console.print(table)
+
+
+def _row_labels(result: xr.Dataset, row: str) -> list[str]:
+    if row == "time":
+        return [show(when, result.attrs["frequency"]) for when in result.indexes["time"]]
+    return [str(label) for label in result[row].values]
+
+
+def _cell(row: xr.Dataset, scale: float, sign: str) -> Text:
+    """Mean and band; what has a sign is bold where the band excludes zero."""
+    mean, lower, upper = (f"{scale * row[name].item():{sign}.2f}" for name in ("mean", "lower", "upper"))
+    return Text(f"{mean} ({lower} to {upper})", style=_clear_style(row) if sign else "")
+
+
+def print_factors(console: Console, name: str, result: xr.Dataset, last: int) -> None:
+    """What each factor earned in the last periods, or summed up to them."""
+    summed = result.attrs["quantity"].startswith("cumulative")
+    title = f"{name}: {'running sum of what' if summed else 'what'} the deep factors earned, %"
+    if last < result.sizes["time"]:
+        title += f" (the last {last} of {result.sizes['time']:,} periods)"
+    print_bands(console, title, result.isel(time=slice(-last, None)), "time", "factor", 100.0)
+
+
+def print_importance(console: Console, name: str, result: xr.Dataset) -> None:
+    """How much each characteristic moves the deep characteristics, the largest total first."""
+    order = np.argsort(-result["mean"].sum("factor").values, kind="stable")
+    title = f"{name}: importance, sd of the deep characteristic per unit of the prepared characteristic"
+    print_bands(console, title, result.isel(characteristic=order), "characteristic", "factor", sign="")
+
+
+def print_loadings(console: Console, name: str, result: xr.Dataset) -> None:
+    """Loadings of every test asset."""
+    print_bands(console, f"{name}: loadings", result, "test_asset", "priced_factor")
+
+
+def print_alphas(console: Console, name: str, result: xr.Dataset, statement: pd.Series) -> None:
+    """Alphas of every test asset, the largest first, and what is said of all of them."""
+    title = _labelled(f"{name}: alpha, % per period", result)
+    table = _table(title, ["test asset", "mean", f"{_prob(result)} band", "P(> 0)"])
+    for place in np.argsort(-result["mean"].values, kind="stable"):
+        row = result.isel(test_asset=int(place))
+        cells = [*_band_cells(row), f"{row['prob_positive'].item():.2f}"]
+        table.add_row(Text(str(row["test_asset"].item())), *cells, style=_clear_style(row))
+    console.print(table)
+    for sentence in no_alpha_words(statement):
+        console.print(Text(sentence))
+
+
+def print_sharpe_ratios(console: Console, name: str, ratios: pd.DataFrame) -> None:
+    """Annual Sharpe ratios beside their prior."""
+    band = f"{100 * ratios.attrs['prob']:g}% band"
+    table = _table(_labelled(f"{name}: Sharpe ratio, annual", ratios), ["of", "mean", band, "prior mean"])
+    for label, row in ratios.iterrows():
+        cells = f"{row['mean']:.2f}", f"{row['lower']:.2f} to {row['upper']:.2f}", f"{row['prior_mean']:.2f}"
+        table.add_row(Text(str(label)), *cells)
+    console.print(table)
+    console.print("The largest ratio cannot fall when factors are added: read a gain against its prior mean.")
+
+
+def print_holdings(console: Console, name: str, held: pd.DataFrame, when: str) -> None:
+    """The largest holdings of each leg of a period."""
+    title = _labelled(f"{name}: holdings of {when}, % of the leg", held)
+    table = _table(title, ["factor", "leg", "asset", "mean", f"{100 * held.attrs['prob']:g}% band"])
+    for place, (_, row) in enumerate((lines := held.reset_index()).iterrows()):
+        first = row["rank"] == 1
+        last = place + 1 == len(lines) or lines["rank"][place + 1] == 1
+        words = (
+            row["factor"] if first and row["leg"] == "long" else "",
+            row["leg"] if first else "",
+            str(row["asset"]),
+        )
+        cells = f"{100 * row['mean']:+.2f}", f"{100 * row['lower']:+.2f} to {100 * row['upper']:+.2f}"
+        table.add_row(*map(Text, words), *cells, end_section=bool(last))
+    console.print(table)
+
+
 def print_forecasts(console: Console, forecasts: Forecasts) -> None:
     """What was forecast out of sample and how far off it was, a line a window."""
     from bayesfactor.evaluation import metrics
@@ -264,7 +360,7 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
             f"{row['elpd']:,.1f}",
             "best" if is_best else f"{row['elpd_diff']:,.1f}",
             "" if is_best else width,
-            _probability(row["prob_better"]),
+            probability(row["prob_better"]),
             f"{row['weight']:.2f}",
         )
     console.print(shown)
@@ -286,14 +382,7 @@ def _how(table: pd.DataFrame) -> str:
     return f"\n{kind[table.attrs['score']]}, {windows} window{'s' * (windows > 1)}{left_out}."
 
 
-def _probability(value: float) -> str:
-    """Two digits, and never a certainty."""
-    if np.isnan(value):
-        return "not given"
-    return "< 0.01" if value < 0.01 else "> 0.99" if value > 0.99 else f"{value:.2f}"
-
-
-def _labelled(title: str, result: xr.Dataset) -> Text:
+def _labelled(title: str, result: xr.Dataset | pd.DataFrame) -> Text:
     """A title, and on a line of its own the label of a fit that is not ``ok``."""
     label = status_label(result)
     if not label:

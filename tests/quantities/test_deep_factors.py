@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from fits import fitted, with_data
@@ -134,6 +135,36 @@ def test_factors_of_training_months_are_the_posterior_s():
     np.testing.assert_allclose(found["mean"], draws.mean(axis=(0, 1)), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(found["upper"], np.quantile(draws, 0.95, axis=(0, 1)), rtol=1e-6, atol=1e-12)
     assert 0 < float(found["share_moved"].max()) < 1
+
+
+def test_running_sums_have_bands_of_their_own():
+    draws = bf.factors(full_fit(), panel(), summary="draws")["factor_return"].values.astype(float)
+    found = bf.factors(full_fit(), panel(), cumulative=True, prob=0.8)
+    summed = draws.cumsum(axis=2)
+    np.testing.assert_allclose(found["mean"], summed.mean(axis=(0, 1)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found["upper"], np.quantile(summed, 0.9, axis=(0, 1)), rtol=1e-9, atol=1e-12)
+    assert found.attrs["units"] == "decimal"
+    assert found.attrs["quantity"] == "cumulative factor return"
+    assert found.attrs["train_last"] == f"{train().times[-1]:%Y-%m-%d}"
+    of_draws = bf.factors(full_fit(), panel(), cumulative=True, summary="draws")["factor_return"]
+    np.testing.assert_allclose(of_draws, summed, rtol=1e-9, atol=1e-12)
+
+
+def test_a_pseudo_likelihood_is_said_wherever_a_density_is_not(tmp_path):
+    density = full_fit()
+    stocks = bf.SortedFactorModel(n_factors=2, hidden=(), test_assets="stocks", residual_covariance="by_asset")
+    pseudo = bf.Fit(stocks, density.inference, density.tree, density.status, density.reasons, density.provenance)
+    for fit, said in ((density, None), (pseudo, "pseudo-likelihood")):
+        weights = bf.portfolio_weights(fit, later())
+        held = bf.top_holdings(weights, later().times[0])
+        ratios, joint = bf.sharpe_ratios(fit), bf.no_alpha(fit)
+        for result in (bf.alphas(fit), bf.loadings(fit), bf.factors(fit, later()), weights, held, ratios, joint):
+            assert result.attrs.get("likelihood_kind") == said
+            assert result.attrs["status"] == fit.status
+        table = pd.read_csv(bf.to_csv(bf.alphas(fit), tmp_path / "alphas.csv"))
+        for labelled in (held, ratios, joint, table):
+            assert ("likelihood_kind" in labelled) == (said is not None)
+    assert held.attrs["prob"] == 0.9
 
 
 def test_factors_and_weights_of_later_months_follow_from_the_network_alone():
