@@ -29,6 +29,8 @@ def map_in_batches(function: Callable[[Any], Any], items: Any, batch_size: int) 
     """
     n_items = jax.tree.leaves(items)[0].shape[0]
     n_batches = -(-n_items // batch_size)
+    if n_batches == n_items:
+        return jax.lax.map(function, items)  # as batches of one they would be copied first, all at once
     batch_size = -(-n_items // n_batches)  # of equal size: 16 items are two batches of 8, not 13 and 13
 
     def into_batches(leaf: Any) -> Any:

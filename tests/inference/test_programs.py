@@ -53,3 +53,14 @@ def test_batches_leave_no_remainder(n_items):
     mapped = jax.jit(lambda items: map_in_batches(lambda item: {"sum": item["a"].sum() + item["b"]}, items, 3))
     np.testing.assert_array_equal(mapped(items)["sum"], items["a"].sum(axis=1) + items["b"])
     assert mapped.lower(items).as_text().count("stablehlo.while") == 1
+
+
+def test_items_that_are_taken_one_at_a_time_are_not_copied():
+    """As the months of a large panel are: their batches of one had been another panel in memory."""
+    items = jnp.ones((40, 3000, 20), jnp.float32)
+
+    def total(weight, items):
+        return map_in_batches(jax.checkpoint(lambda item: jnp.tanh(item @ weight).sum()), items, 1).sum()
+
+    program = jax.jit(jax.grad(total)).lower(jnp.ones((20, 4), jnp.float32), items).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 0.2 * items.nbytes
