@@ -24,7 +24,7 @@ from bayesfactor.calibration.design import Design
 from bayesfactor.calibration.result import CalibrationResult
 from bayesfactor.calibration.simulation import LOG_LIKELIHOOD, Quantities
 from bayesfactor.errors import DataError
-from bayesfactor.inference import guides, prepare, sampling, space, trajectories, variational
+from bayesfactor.inference import frame, guides, prepare, sampling, space, trajectories, variational
 from bayesfactor.inference.by_month import is_by_month, settings_by_month
 from bayesfactor.inference.checkpoint import identity
 from bayesfactor.inference.exact import run_exact
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PROB = 0.9
 Progress = Callable[[int, int, int, float], None]
-CODE = {NUTS: (sampling, space), SVI: (sampling, space, variational, guides, trajectories), Exact: ()}
+CODE = {NUTS: (sampling, space, frame), SVI: (sampling, space, variational, guides, trajectories), Exact: ()}
 
 
 def calibrate(

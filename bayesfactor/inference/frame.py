@@ -3,6 +3,9 @@
 A sampler that scales every parameter by itself takes small steps where parameters trade against each other, as the
 directions of sorts do. Its adaptation could learn how they do from draws, many more of them than there are parameters;
 the second derivatives tell it at once. Scales along the axes are still adapted from draws.
+
+Where a density has no mode, as that of a hierarchy whose parts are not in units of their scale, there is nothing to
+find.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from jax import Array
 from bayesfactor.inference import space
 
 LIMIT = 400  # parameters, beyond which second derivatives and their matrix cost more than they save
+MOST = 2000  # parameters, of which nobody has the memory
 SEARCH_STEPS = 400
 LEARNING_RATE = 0.05  # of the first step; it falls to 0
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.99, 1e-8  # of Adam
 PROBE = 0.01  # half the distance of the two slopes whose difference is a second derivative
-START_RADII = (1.0, 0.5, 0.2, 0.0)
+START_RADII = (1.0, 0.5, 0.2, 0.0)  # the last is the mode itself
+SPARE_NATS = 20.0
 LEAST_CURVATURE = 0.04  # in units of priors, which are about 1 wide: no axis is taken to be wider than 5
 
 
@@ -38,37 +43,52 @@ class Frame(NamedTuple):
     root: Any
 
 
+class _Walk(NamedTuple):
+    """Where the search is, the best place so far and the potential there, and Adam's moments."""
+
+    here: Array
+    best: Array
+    least: Array
+    first: Array
+    second: Array
+
+
 def search(program: space.Program, data: Any, point: space.Point) -> tuple[Array, Array]:
     """A mode near a point (parameter,), and the second derivatives of the potential there (parameter, parameter).
 
-    By Adam with a falling rate: it need not arrive, since a chain begins around it, not at it. Second derivatives are
-    differences of first ones, which need no other program.
+    The best place that Adam with a falling rate comes by: it need not arrive, since a chain begins around it, not at
+    it. Second derivatives are differences of first ones, which need no other program.
     """
     sites = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in point.items()}
-    slope = jax.grad(lambda vector: space.potential(program, data, space.unflatten(vector, sites)))
-
+    height = jax.value_and_grad(lambda vector: space.potential(program, data, space.unflatten(vector, sites)))
     begin = space.flatten(point)
     size = begin.size
 
     # One scan, so that the gradient is compiled once: first the search, then probes ahead and behind along every axis.
-    def step(state: tuple[Array, Array, Array], count: Array) -> tuple[tuple[Array, Array, Array], Array]:
-        vector, first, second = state
+    def step(walk: _Walk, count: Array) -> tuple[_Walk, Array]:
         probe = count - SEARCH_STEPS
         searching = probe < 0
         axis = jax.nn.one_hot(probe // 2, size, dtype=begin.dtype)  # 0 while searching
-        now = slope(vector + PROBE * axis * (1 - 2 * (probe % 2)))
-        usable = jnp.where(jnp.isfinite(now), now, 0.0)
-        first = FIRST_DECAY * first + (1 - FIRST_DECAY) * usable
-        second = SECOND_DECAY * second + (1 - SECOND_DECAY) * usable**2
+        here = jnp.where(searching, walk.here, walk.best + PROBE * axis * (1 - 2 * (probe % 2)))
+        value, slope = height(here)
+        usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
+        better = searching & usable & (value < walk.least)
+        # From where nothing can be said the walk goes back to the best place, at rest.
+        best, least = jnp.where(better, here, walk.best), jnp.where(better, value, walk.least)
+        now = jnp.where(usable, slope, 0.0)
+        first = jnp.where(usable, FIRST_DECAY * walk.first + (1 - FIRST_DECAY) * now, 0.0)
+        second = SECOND_DECAY * walk.second + (1 - SECOND_DECAY) * now**2
         mean = first / (1 - FIRST_DECAY ** (count + 1))
         square = second / (1 - SECOND_DECAY ** (count + 1))
         rate = jnp.where(searching, LEARNING_RATE * (1 - count / SEARCH_STEPS), 0.0).astype(begin.dtype)
-        return (vector - rate * mean / (jnp.sqrt(square) + TINY), first, second), now
+        onwards = jnp.where(usable, here, best) - rate * mean / (jnp.sqrt(square) + TINY)
+        return _Walk(onwards, best, least, first, second), slope
 
     empty = jnp.zeros_like(begin)
-    (found, _, _), slopes = jax.lax.scan(step, (begin, empty, empty), jnp.arange(SEARCH_STEPS + 2 * size))
+    walk = _Walk(begin, begin, jnp.asarray(jnp.inf, begin.dtype), empty, empty)
+    walk, slopes = jax.lax.scan(step, walk, jnp.arange(SEARCH_STEPS + 2 * size))
     ahead, behind = slopes[SEARCH_STEPS::2], slopes[SEARCH_STEPS + 1 :: 2]
-    return found, (ahead - behind) / (2 * PROBE)
+    return walk.best, (ahead - behind) / (2 * PROBE)
 
 
 def frame_of(location: np.ndarray, curvature: np.ndarray) -> Frame:
@@ -83,14 +103,16 @@ def frame_of(location: np.ndarray, curvature: np.ndarray) -> Frame:
 
 
 def start(potential: Any, rng_key: Array, frame: Frame) -> Array:
-    """Where a chain begins (parameter,), in ``seen``: a draw as wide as the frame, or nearer where that has no density.
+    """Where a chain begins (parameter,), in ``seen``: a draw as wide as the frame, nearer where that is improbable.
 
-    Not at the mode: chains that agree must have come from different places.
+    Not at the mode: chains that agree must have come from different places. A draw of a normal posterior is half the
+    number of parameters below its mode, in nats.
     """
     drawn = jax.random.normal(rng_key, frame.location.shape, frame.location.dtype)
     radii = jnp.asarray(START_RADII, drawn.dtype)
-    usable = jnp.isfinite(jax.vmap(lambda radius: potential(radius * drawn))(radii))
-    return radii[jnp.argmax(usable)] * drawn
+    heights = jax.vmap(lambda radius: potential(radius * drawn))(radii)
+    usable = heights - heights[-1] < drawn.size + SPARE_NATS  # not so where it is not finite
+    return jnp.where(jnp.any(usable), radii[jnp.argmax(usable)], 0.0) * drawn
 
 
 def point_of(frame: Frame, seen: Array, sites: dict[str, Any]) -> space.Point:

@@ -76,7 +76,8 @@ def fit(
     start : the fit of an earlier window, or its `Fit.start`: chains and guides begin where its chains and guides ended,
         each at another's end; what belongs to months where both windows have them. At random if None. The posterior is
         the same, less warm-up or fewer steps are needed (see the page on inference); a warm-up of `NUTS` of less than
-        150 draws keeps the widths of the earlier chains. `provenance["start"]` says which it was.
+        150 draws keeps the widths of the earlier chains, unless chains move along the axes of the curvature, which look
+        for a mode from there. `provenance["start"]` says which it was.
 
     Returns
     -------

@@ -1,7 +1,8 @@
 """NUTS on any model: one compiled program for all chains, and for many data sets of one shape.
 
 Chains are a batch dimension of one program (``vmap``), not devices: nothing can wait for anything else, the same code
-runs on a GPU, and results do not depend on the number of cores. Programs are kept by (model, settings), with the data
+runs on a GPU, and results do not depend on the number of cores (but for axes of the curvature of more than about a
+hundred parameters, whose last bits LAPACK may compute otherwise). Programs are kept by (model, settings), with the data
 as arguments, so a second fit of the same shape compiles nothing.
 """
 
@@ -20,7 +21,7 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.hmc_util import build_adaptation_schedule
 
 from bayesfactor.components.batches import map_in_batches
-from bayesfactor.errors import ConvergenceError
+from bayesfactor.errors import ConvergenceError, DataError
 from bayesfactor.inference import frame, space
 from bayesfactor.inference.checkpoint import Checkpoint
 from bayesfactor.inference.completion import completed
@@ -122,7 +123,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         return space.start_point(model, rng_key, data, settings.start_radius, location)[0]
 
     def search(rng_key: Array, data: Any, known: space.Place | None) -> tuple[Array, Array]:
-        return frame.search(model, data, near(rng_key, data, known))
+        return frame.search(model, data, near(jax.random.fold_in(rng_key, 1), data, known))
 
     def start(rng_key: Array, data: Any, known: space.Place | None, own: frame.Frame | None) -> tuple[Chain, Array]:
         place_key, kernel_key = jax.random.split(rng_key)
@@ -137,7 +138,7 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
             model_args=(data, own),
             rng_key=kernel_key,
         )
-        if known is not None and settings.warmup < SCHEDULED:
+        if known is not None and own is None and settings.warmup < SCHEDULED:
             state = _without_windows(state, known.log_scale, settings.warmup)
         slopes = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.z_grad)])
         return Chain(state, own), jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
@@ -236,7 +237,8 @@ def run_nuts(
     labels : (data set,) names for messages, if `many`.
     checkpoint : where to go on from, and where to save; draws are the same bits with and without.
     start : where chains begin; at random if None, or where it is NaN. The mass matrix is adapted from its widths; in a
-        warm-up of less than `SCHEDULED` draws it stays at them, and the step alone is adapted.
+        warm-up of less than `SCHEDULED` draws it stays at them, and the step alone is adapted. Chains that move along
+        the axes of the curvature look for a mode from there, and have their own widths.
 
     Returns
     -------
@@ -263,8 +265,9 @@ def run_nuts(
             own = frame.frame_of(*map(np.asarray, programs.search(keys, data, start)))
         state, usable = programs.start(keys, data, start, own)
         if not bool(jnp.all(usable)):
+            tried = "around the place that was found" if framed else f"at {space.START_CANDIDATES} starting points"
             raise ConvergenceError(
-                f"no chain can start: the log density is not finite at {space.START_CANDIDATES} starting points, or "
+                f"no chain can start: the log density is not finite {tried}, or "
                 f"its gradient at the chosen one ({first_unusable(usable, labels)}). Usual causes: "
                 "prior scales that are far too wide, a network that returns NaN. Check the model on panel.arrays()."
             )
@@ -299,10 +302,15 @@ def run_nuts(
 
 def _is_framed(model: Any, settings: NUTS, data: Any) -> bool:
     """Whether chains move along axes of the curvature."""
-    if settings.mass_matrix != "auto":
-        return settings.mass_matrix == "dense"
-    wanted = getattr(model, "mass_matrix", "diagonal") == "dense"
-    return wanted and space.size_of(space.layout(model, data)) <= frame.LIMIT
+    asked = settings.mass_matrix
+    if "dense" not in (asked, getattr(model, "mass_matrix", "diagonal")) or asked == "diagonal":
+        return False
+    size = space.size_of(space.layout(model, data))
+    if asked == "dense" and size > frame.MOST:
+        raise DataError(
+            f"mass_matrix='dense' is for {frame.MOST:,} parameters at most, and the model has {size:,}: give 'diagonal'"
+        )
+    return asked == "dense" or size <= frame.LIMIT
 
 
 def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:

@@ -23,8 +23,9 @@ class NUTS:
     target_accept : raise it (0.9, 0.95) when a fit reports divergences.
     max_tree_depth : at most ``2**max_tree_depth - 1`` gradients a draw.
     mass_matrix : "diagonal" scales every parameter by itself; "dense" looks for a mode first and moves along the axes
-        of the curvature there, which takes as many gradients as 10 to 50 draws and is meant for few parameters that
-        trade against each other; "auto" is "dense" for models that say so, up to 400 parameters.
+        of the curvature there: for few parameters that trade against each other, and densities that have a mode (not
+        hierarchies whose parts are not in units of their scale). It costs 400 gradients, two a parameter, and a square
+        matrix a chain. "auto" is "dense" for models that say so, up to 400 parameters.
     start_radius : chains start within this distance of zero in unconstrained space, network weights from their
         prior. NumPyro's own radius of 2 fails on large correlation matrices.
     precision : "float32", "float64", or "auto": float64 where sufficient statistics make it free, float32 for

@@ -18,9 +18,9 @@ from scipy import stats
 import bayesfactor as bf
 from bayesfactor.errors import ConvergenceWarning, DataError
 from bayesfactor.inference import checkpoint as checkpoint_module
-from bayesfactor.inference import frame
+from bayesfactor.inference import frame, space
 from bayesfactor.inference.checkpoint import Checkpoint
-from bayesfactor.inference.sampling import _is_framed, run_nuts
+from bayesfactor.inference.sampling import _is_framed, programs_for, run_nuts
 
 SIZE = 12
 SORTED = bf.SortedFactorModel(n_factors=1, hidden=())
@@ -84,18 +84,38 @@ def test_axes_are_bounded_where_curvature_is_small_negative_or_broken():
     np.testing.assert_allclose(np.diag(root @ root.T), [0.25, 0.25, 25.0, 25.0])
 
 
-def test_a_chain_begins_nearer_where_its_first_place_has_no_density():
+@pytest.mark.parametrize("beyond", [jnp.nan, jnp.inf, 40.0], ids=["no number", "no density", "improbable"])
+def test_a_chain_begins_nearer_where_its_first_place_is_improbable(beyond):
     made = frame.Frame(jnp.zeros(5), jnp.eye(5))
 
     def length(limit):
         def potential(seen):
-            return jnp.where(jnp.linalg.norm(seen) < limit, 0.0, jnp.nan)
+            return jnp.where(jnp.linalg.norm(seen) < limit, 0.0, beyond)
 
         return float(jnp.linalg.norm(frame.start(potential, jax.random.key(0), made)))
 
     lengths = [length(limit) for limit in (100.0, 1.0, 1e-9)]
     assert lengths[0] > 1.0 > lengths[1] > 0.0
     assert lengths[2] == 0.0
+
+
+def test_the_search_comes_back_from_where_nothing_can_be_said():
+    """Downhill beyond 1 there is no density: the best place before it is kept, and finite curvature taken there."""
+
+    def walled(_):
+        x = numpyro.sample("x", dist.Normal().expand([3]))
+        numpyro.factor("slope", jnp.where(x[0] < 1.0, 30.0 * x[0], jnp.nan))
+
+    found, curvature = jax.jit(lambda point: frame.search(walled, None, point))({"x": jnp.zeros(3)})
+    assert 0.8 < float(found[0]) < 1.0
+    assert np.isfinite(np.asarray(curvature)[1:, 1:]).all()
+    assert np.abs(np.asarray(found)[1:]).max() < 1e-6
+
+
+def test_too_many_parameters_are_refused_before_memory_is_asked_for():
+    wide = bf.FundamentalFactorModel(hidden=(100, 100), noise="normal")
+    with pytest.raises(DataError, match=r"2,000 parameters at most, and the model has 1\d,\d{3}"):
+        _is_framed(wide, dataclasses.replace(SHORT, mass_matrix="dense"), wide.data(panel().arrays()))
 
 
 # -------------------------------------------------------------------------------------------------- the sampler
@@ -115,6 +135,34 @@ def test_a_known_posterior_is_recovered_with_fewer_gradients():
         assert not draws.statistics["diverging"].any()
         steps[mass] = draws.statistics["n_steps"].mean()
     assert steps["dense"] < 8 < 3 * steps["dense"] < steps["diagonal"]
+
+
+def test_sites_of_several_shapes_and_bounds_come_back_as_they_are():
+    def several(_):
+        numpyro.sample("z", dist.Normal(2.0, 0.5).expand([3]))
+        numpyro.sample("b", dist.Gamma(4.0, 2.0))
+        numpyro.sample("a", dist.Normal(jnp.array([-1.0, 5.0]), jnp.array([0.1, 3.0])))
+
+    settings = bf.NUTS(warmup=200, draws=1000, chains=2, mass_matrix="dense")
+    posterior = run_nuts(several, None, settings, jax.random.key(1)).posterior
+    mean, sd = ({name: fold(draws, axis=(0, 1)) for name, draws in posterior.items()} for fold in (np.mean, np.std))
+    np.testing.assert_allclose(mean["z"], 2.0, atol=0.1)
+    np.testing.assert_allclose(sd["z"], 0.5, rtol=0.15)
+    np.testing.assert_allclose([mean["b"], sd["b"]], [2.0, 1.0], rtol=0.1)
+    np.testing.assert_allclose(mean["a"], [-1.0, 5.0], atol=0.4)
+    np.testing.assert_allclose(sd["a"], [0.1, 3.0], rtol=0.15)
+
+
+def test_framed_chains_adapt_after_a_warm_start_too():
+    with jax.enable_x64(True):
+        data, settings = data_of_gaussian(), bf.NUTS(warmup=60, draws=20, chains=2, mass_matrix="dense")
+        programs, keys = programs_for(program, settings), jax.random.split(jax.random.key(2), 2)
+        place = space.Place({"x": jnp.ones((2, SIZE))}, {"x": jnp.zeros((2, SIZE))})
+        own = frame.frame_of(*map(np.asarray, programs.search(keys, data, place)))
+        chain, usable = programs.start(keys, data, place, own)
+    assert usable.all()
+    assert (np.asarray(chain.kernel.adapt_state.window_idx) == 0).all()
+    assert (np.asarray(chain.kernel.adapt_state.inverse_mass_matrix) == 1).all()
 
 
 def test_chains_do_not_begin_in_one_place():

@@ -10,6 +10,7 @@ from fits import panel
 
 import bayesfactor as bf
 from bayesfactor.components.batches import map_in_batches
+from bayesfactor.inference import frame
 from bayesfactor.inference.sampling import programs_for
 
 MANY = bf.simulate.economy(n_months=4, n_assets=40, n_characteristics=13, seed=2).panel
@@ -40,6 +41,24 @@ def test_the_sampler_calls_no_lapack(case):
         }
         for name, program in lowered.items():
             assert "lapack" not in program.as_text(), name
+
+
+def test_chains_along_the_curvature_call_no_lapack():
+    source = bf.simulate.priced_economy(
+        n_months=30, n_assets=15, n_characteristics=2, n_portfolios=3, seed=1, n_factors=1
+    ).panel
+    model, settings = bf.SortedFactorModel(n_factors=1, hidden=()), bf.NUTS(warmup=50, draws=50, chains=2)
+    data = jax.tree.map(jnp.asarray, model.data(source.arrays()))
+    programs, keys = programs_for(model, settings), jax.random.split(jax.random.key(0), 2)
+    own = frame.Frame(*jax.eval_shape(programs.search, keys, data, None))
+    state, _ = jax.eval_shape(programs.start, keys, data, None, own)
+    lowered = {
+        "search": programs.search.lower(keys, data, None),
+        "start": programs.start.lower(keys, data, None, own),
+        "advance": programs.advance.lower(state, data, 50),
+    }
+    for name, program in lowered.items():
+        assert "lapack" not in program.as_text(), name
 
 
 def test_a_factorisation_would_be_seen():
