@@ -117,15 +117,15 @@ def judged(market: Market, fits: dict[Cell, Outcome], deep: dict[Cell, Factors])
     turn = 0.0
     for part, months in parts:
         span = slice(n_learned, None) if part.months == LATER else slice(n_learned)
-        for name in result:  # the three factors first
+        for name, one in result.items():  # the three factors first
             if isinstance(name, str):
-                explained = by_linear_betas(months, [one[span] for one in given[name].factors], betas[name])
+                explained = by_linear_betas(months, [draw[span] for draw in given[name].factors], betas[name])
             else:
                 explained = by_networks(fits[name].fit, months, flat(deep[name].of(part.months)))
             mean = explained.mean(axis=0)
             turn = turn or turn_of(months, mean)  # what the three factors leave of the part learned from
-            result[name].draws.append(errors(months, explained, turn))
-            result[name].mean.append(errors(months, mean, turn))
+            one.draws.append(errors(months, explained, turn))
+            one.mean.append(errors(months, mean, turn))
     return result
 
 
