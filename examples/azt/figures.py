@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bayesfactor.plots.style import COLOURS, GREY, MARKERS, STYLE, words
+from bayesfactor.plots.style import COLOURS, GREY, LIGHT, MARKERS, STYLE, words
 from examples.common.draws import PROB, flat
 from examples.common.figures import BAND, axes_of, heading, legend
 from examples.common.grid import Outcome
@@ -56,8 +56,11 @@ def cumulative(market: Market, outcome: Outcome, deep: Factors) -> Figure:
             axes.tick_params(axis="x", rotation=30)
         grid[0, 0].set_ylabel("value of a unit invested (log scale)")
         legend(figure, grid[0, 0], outcome, ncols=5)
-        subtitle = f"Band: {BAND}, pseudo-likelihood. Shaded: later months, which nothing was learned from."
-        heading(figure, f"Cumulative factor returns: {market.title}", f"{outcome.cell.title}. {subtitle}")
+        subtitle = (
+            f"Band: {BAND}, pseudo-likelihood. Shaded: later months, which nothing was learned from; before them, "
+        )
+        subtitle += "deep factors are turned to earn a positive mean."
+        heading(figure, f"Cumulative factor returns: {market.title}", f"Loss: {outcome.cell.title}. {subtitle}")
     return figure
 
 
@@ -68,16 +71,18 @@ def important(market: Market, outcome: Outcome, rows: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         figure, grid = axes_of(1, 1, 7.0, 0.6 + 0.24 * len(shown))
         axes = grid[0, 0]
+        chance = f"sorted at random: mean, {100 * PROB:g}%"
+        axes.hlines(at, shown["at_random_lower"], shown["at_random_upper"], LIGHT, linewidth=7)
+        axes.plot(shown["at_random_mean"], at, "|", color=GREY, ms=7, mew=1.5, label=chance)
         axes.hlines(at, shown["lower"], shown["upper"], COLOURS[0], linewidth=2.6, label=BAND)
         axes.plot(shown["mean"], at, MARKERS[0], color=COLOURS[0], ms=5, label="posterior mean")
-        axes.plot(shown["at_random"], at, "|", color=COLOURS[1], ms=9, mew=2, label="sorted at random, mean")
         axes.set_yticks(at, [words(name) for name in shown["characteristic"]])
         axes.set_ylim(-0.7, len(shown) - 0.3)
         axes.set_xlim(0, None)
         axes.set_xlabel("mean absolute gradient (sd of the month per unit of the ranked characteristic)")
         legend(figure, axes, outcome)
         subtitle = f"Mean over {outcome.cell.n_factors} deep factors, stocks and months; pseudo-likelihood."
-        heading(figure, f"Importance: {market.title}", f"{outcome.cell.title}. {subtitle}")
+        heading(figure, f"Importance: {market.title}", f"Loss: {outcome.cell.title}. {subtitle}")
     return figure
 
 

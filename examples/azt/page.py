@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from examples.common import page as markdown
-from examples.common.draws import PROB
+from examples.common.draws import PROB, bounds
 
 from .markets import LATER, LEARNED
 from .tables import MEASURES
@@ -71,6 +71,7 @@ def _of_market(found: Found) -> list[str]:
         f"![Figure 2](figures/{name}_figure_2.png)",
         f"### Factor returns ({found.shown.title})",
         _factors(data["factors"]),
+        "A deep factor has no sign of its own: it is turned to earn a positive mean in the months learned from. "
         "Agreement: mean correlation over months of the draws of a deep factor with their mean. Stocks: effective "
         f"number in the long and the short leg. All of it: [factors](tables/{name}_factors.csv).",
         f"![Figure 1](figures/{name}_figure_1.png)",
@@ -88,7 +89,8 @@ def _total_r2(rows: pd.DataFrame) -> list[str]:
     tables = []
     for (assets, role), block in rows[rows["measure"] == "total_r2"].groupby(["assets", "role"], sort=False):
         spans = list(block["months"].unique())
-        head = [f"{span} months: {what}" for span in spans for what in ("draws", "mean", "gain")]
+        named = {LEARNED: "months learned from", LATER: "later months"}
+        head = [f"{named[span]}: {what}" for span in spans for what in ("draws", "mean", "gain")]
         table = [["model", *head]]
         for model, own in block.groupby("model", sort=False):
             cells = own.set_index("months")
@@ -126,8 +128,9 @@ def _importance(rows: pd.DataFrame, top: int = 8) -> str:
     table = [["characteristic", "importance", "at random", "rank", "P(among the first two)"]]
     for _, row in rows[rows["factor"] == "mean"].head(top).iterrows():
         told = f"{row['mean']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}]{mark(row)}"
+        chance = f"{row['at_random_mean']:.2f} {bounds(row, 'at_random')}"
         rank = f"{row['rank_lower']:.0f} to {row['rank_upper']:.0f}"
-        table.append([row["characteristic"], told, f"{row['at_random']:.2f}", rank, f"{row['prob_top']:.2f}"])
+        table.append([row["characteristic"], told, chance, rank, f"{row['prob_top']:.2f}"])
     return markdown.table(table)
 
 

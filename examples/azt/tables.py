@@ -49,8 +49,16 @@ def factors(market: Market, fit: bf.Fit) -> Factors:
 
 
 class Judged(NamedTuple):
-    """How far off a model is on each part of a market: its draws, and the mean of what they explain."""
+    """How far off a model is on each part of a market.
 
+    Attributes
+    ----------
+    loading_sd : prior sd of its betas.
+    draws : of each draw, by part.
+    mean : of the mean of what the draws explain, by part.
+    """
+
+    loading_sd: float
     draws: list[Errors]
     mean: list[Errors]
 
@@ -73,9 +81,9 @@ def three(loading_sd: float) -> str:
     return THREE if loading_sd == 1.0 else f"{THREE}, beta sd {loading_sd:g}"
 
 
-def at_random(n_factors: int) -> str:
-    """Name of the control with as many factors."""
-    return f"{THREE} + {n_factors} at random"
+def at_random(n_factors: int, loading_sd: float) -> str:
+    """Name of the control with as many factors and that prior."""
+    return f"{three(loading_sd)}, {n_factors} at random"
 
 
 def references(market: Market, outcome: Outcome, loading_sds: Iterable[float]) -> dict[str, Reference]:
@@ -92,12 +100,12 @@ def references(market: Market, outcome: Outcome, loading_sds: Iterable[float]) -
     random = np.concatenate([flat(found.learned), flat(found.later)], axis=1)
     benchmarks = np.concatenate([Months.of(panel).benchmarks for panel in (market.learned, market.later)])
     chosen = random[:: max(1, len(random) // REFERENCE_DRAWS)]
+    with_random = [np.concatenate([one, benchmarks], axis=1) for one in chosen]
+    sds = sorted({1.0, *loading_sds})[::-1]
     return {
-        **{three(sd): Reference([benchmarks] * REFERENCE_DRAWS, sd) for sd in sorted({1.0, *loading_sds})[::-1]},
+        **{three(sd): Reference([benchmarks] * REFERENCE_DRAWS, sd) for sd in sds},
         MARKET: Reference([benchmarks[:, :1]] * REFERENCE_DRAWS, 1.0),
-        at_random(outcome.cell.n_factors): Reference(
-            [np.concatenate([one, benchmarks], axis=1) for one in chosen], 1.0
-        ),
+        **{at_random(outcome.cell.n_factors, sd): Reference(with_random, sd) for sd in sds},
     }
 
 
@@ -113,7 +121,8 @@ def judged(market: Market, fits: dict[Cell, Outcome], deep: dict[Cell, Factors])
         name: [linear_betas(learned, one[:n_learned], scale, own.loading_sd, rng) for one in own.factors]
         for name, own in given.items()
     }
-    result: dict[str | Cell, Judged] = {name: Judged([], []) for name in (*given, *fits)}
+    result: dict[str | Cell, Judged] = {name: Judged(own.loading_sd, [], []) for name, own in given.items()}
+    result |= {cell: Judged(cell.loading_sd, [], []) for cell in fits}
     turn = 0.0
     for part, months in parts:
         span = slice(n_learned, None) if part.months == LATER else slice(n_learned)
@@ -140,7 +149,7 @@ def measures(market: Market, fits: dict[Cell, Outcome], found: dict[str | Cell, 
     parts = list(market.parts())
     for name, one in found.items():
         labels = reference_labels(market, name) if isinstance(name, str) else labels_of(market, fits[name])
-        benchmark = THREE if isinstance(name, str) else three(name.loading_sd)
+        benchmark = three(one.loading_sd)
         for place, part in enumerate(parts):
             own, reference = one.mean[place], found[benchmark].mean[place]
             months = Months.of(part.panel)
@@ -177,7 +186,7 @@ def gain(reference: np.ndarray, own: np.ndarray, total: float) -> dict[str, floa
 def importance(market: Market, outcome: Outcome) -> pd.DataFrame:
     """AZT's importance (mean absolute gradient), of each deep factor and of their mean, strongest on top.
 
-    Columns: band; `at_random`, the mean where sorts are in random directions; `prob_top`, the probability of being
+    Columns: band; `at_random`, mean and band where sorts are in random directions; `prob_top`, the probability of being
     among the first two, and bounds of the rank.
     """
     own, control = (
@@ -199,7 +208,7 @@ def importance(market: Market, outcome: Outcome) -> pd.DataFrame:
                 "factor": str(factor),
                 "characteristic": name,
                 **_band(draws.values[..., index]),
-                "at_random": float(chance[..., index].mean()),
+                **band("at_random", chance[..., index]),
                 "prob_top": float((place[..., index] < TOP).mean()),
                 "rank_lower": float(ranks["rank_lower"][index]),
                 "rank_upper": float(ranks["rank_upper"][index]),
