@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bayesfactor.plots.style import COLOURS, GREY, LIGHT, MARKERS, STYLE, words
 from examples.common.draws import PROB, flat
@@ -48,10 +49,7 @@ def cumulative(market: Market, outcome: Outcome, deep: Factors) -> Figure:
             axes.plot(at, np.median(grown, axis=0), color=COLOURS[0], linewidth=1.8, label="deep factor, median")
             axes.set_title(words(name))
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(
-                FuncFormatter(lambda value, _: f"{value:g}") if grown.max() < 8 else NullFormatter()
-            )
+            _plain(axes)
             axes.set_xlim(at[0], at[-1])
             axes.tick_params(axis="x", rotation=30)
         grid[0, 0].set_ylabel("value of a unit invested (log scale)")
@@ -71,9 +69,9 @@ def important(market: Market, outcome: Outcome, rows: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         figure, grid = axes_of(1, 1, 7.0, 0.6 + 0.24 * len(shown))
         axes = grid[0, 0]
-        chance = f"sorted at random: mean, {100 * PROB:g}%"
-        axes.hlines(at, shown["at_random_lower"], shown["at_random_upper"], LIGHT, linewidth=7)
-        axes.plot(shown["at_random_mean"], at, "|", color=GREY, ms=7, mew=1.5, label=chance)
+        chance = f"sorted at random: mean and {100 * PROB:g}%"
+        axes.hlines(at, shown["at_random_lower"], shown["at_random_upper"], LIGHT, linewidth=7, label=chance)
+        axes.plot(shown["at_random_mean"], at, "|", color=GREY, ms=7, mew=1.5)
         axes.hlines(at, shown["lower"], shown["upper"], COLOURS[0], linewidth=2.6, label=BAND)
         axes.plot(shown["mean"], at, MARKERS[0], color=COLOURS[0], ms=5, label="posterior mean")
         axes.set_yticks(at, [words(name) for name in shown["characteristic"]])
@@ -116,6 +114,17 @@ def losses(market: Market, outcomes: Iterable[Outcome], rows: pd.DataFrame) -> F
         )
         heading(figure, f"Losses compared: {market.title}", subtitle)
     return figure
+
+
+def _plain(axes: Axes) -> None:
+    """Plain numbers on a log scale, few where it is long."""
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    low, high = axes.get_ylim()
+    short = high < 3 * low
+    if not short:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_formatter(plain if short else NullFormatter())
 
 
 def _from_one(grown: np.ndarray) -> np.ndarray:
