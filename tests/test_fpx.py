@@ -11,13 +11,16 @@ import pytest
 from scipy.optimize import minimize
 
 import bayesfactor as bf
-from examples.fpx import grid, markets, study, tables
+from examples.common import grid
+from examples.common.draws import flat, sorted_at_random
+from examples.fpx import markets, study, tables
+from examples.fpx.cells import Cell
 
 pytest.importorskip("matplotlib")
 
 TINY = bf.SVI(guide="normal", steps=100, restarts=2, draws=20, polish=0)
 PROTOCOL = study.Protocol((1,), (1,), (1.0,), False, TINY)
-CELL = grid.Cell(1, 1, 1.0, markets.THREE)
+CELL = Cell(1, 1, 1.0, markets.THREE)
 
 
 class Run(NamedTuple):
@@ -54,7 +57,7 @@ def test_measures_are_those_of_a_plain_regression_of_every_draw(run: Run) -> Non
         total = ((returns - returns.mean(axis=0)) ** 2).sum()
         alone = least_squares_residuals(returns, benchmark)
         r2, errors = [], []
-        for one in tables.flat(draws):
+        for one in flat(draws):
             residuals = least_squares_residuals(returns, np.column_stack([one, benchmark]))
             r2.append(1 - (residuals**2).sum() / total)
             errors.append((residuals.mean(axis=0) ** 2).mean())
@@ -83,13 +86,13 @@ def test_the_deep_characteristic_of_one_layer_is_linear_and_its_shares_are_those
 
 
 def test_control_is_sorted_on_directions_of_no_fit(run: Run) -> None:
-    control = tables.sorted_at_random(grid.Outcome(CELL, run.fit, "")).fit
+    control = sorted_at_random(grid.Outcome(CELL, run.fit, "")).fit
     weights, own = (one.tree["posterior"]["sort_weight"].values for one in (control, run.fit))
     assert weights.shape == own.shape
     assert weights.std() == pytest.approx(1.0, abs=0.1)
     assert abs(np.corrcoef(weights.ravel(), own.ravel())[0, 1]) < 4 / np.sqrt(own.size)
     # Draws of the control differ from each other as two random directions do; those of the fit hardly.
-    draws = tables.flat(tables.factors_of(run.market, grid.Outcome(CELL, control, "")).learned)[..., 0]
+    draws = flat(tables.factors_of(run.market, grid.Outcome(CELL, control, "")).learned)[..., 0]
     assert np.abs(np.corrcoef(draws)).mean() < 0.8
     rows = run.found.tables["measures"]
     counts = rows.groupby("sorted_on").size()
@@ -168,9 +171,9 @@ def test_a_second_run_computes_nothing_and_other_settings_or_data_are_not_taken_
     assert again[CELL].fit is not None
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     other = run.market._replace(panels={markets.THREE: run.market.panels[markets.THREE].split("2017-01")[0]})
-    assert grid._stored(run.market, CELL, bf.SVI(), folder) is None
-    assert grid._stored(other, CELL, TINY, folder) is None
-    assert grid._stored(run.market._replace(covariance="by_asset"), CELL, TINY, folder) is None
+    assert grid.stored(run.market, CELL, bf.SVI(), folder) is None
+    assert grid.stored(other, CELL, TINY, folder) is None
+    assert grid.stored(run.market._replace(covariance="by_asset"), CELL, TINY, folder) is None
 
 
 def test_a_cell_that_cannot_be_fitted_is_told_and_stops_no_other(run: Run, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -12,14 +10,16 @@ from matplotlib.figure import Figure
 
 import bayesfactor as bf
 from bayesfactor.plots.style import COLOURS, GREY, MARKERS, RED, STYLE
+from examples.common.draws import PROB, flat
+from examples.common.figures import BAND, axes_of, heading, legend
+from examples.common.grid import Outcome
 
-from .grid import Cell, Outcome
+from .cells import Cell
 from .markets import Market
-from .tables import PROB, Factors, Sorted, flat, implied, loss, with_benchmark
+from .tables import Factors, Sorted, implied, loss, with_benchmark
 
 PERCENT = 100.0
 BENCHMARK, DEEP = COLOURS[1], COLOURS[0]
-BAND = f"{100 * PROB:g}% of the posterior"
 
 
 def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figure:
@@ -32,7 +32,7 @@ def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figur
     every = flat(with_benchmark(factors.learned, benchmark))
     ways = {"time_series": "time series: beta'f", "cross_section": "cross-section: [1, beta]'lambda"}
     with mpl.rc_context(STYLE):
-        figure, grid = _grid(len(ways), len(market.assets), 3.5, 3.4)
+        figure, grid = axes_of(len(ways), len(market.assets), 3.5, 3.4)
         for column, (assets, returns) in enumerate(market.assets.items()):
             known = returns.loc[times].dropna(axis=1)
             average = PERCENT * known.mean().to_numpy()
@@ -57,7 +57,7 @@ def implied_returns(market: Market, outcome: Outcome, factors: Factors) -> Figur
                     axes.set_ylabel(f"{words}\n(% a month)")
                 if row == len(ways) - 1:
                     axes.set_xlabel("average excess return (% a month)")
-        _legend(figure, grid[0, 0], outcome)
+        legend(figure, grid[0, 0], outcome)
         months = f"Months learned from, {times[0]:%Y-%m} to {times[-1]:%Y-%m}"
         subtitle = f"{months}. Below the line: a positive pricing error. Bars: {BAND}, of the factors alone."
         _heading(figure, f"Implied and average returns: {market.title}", subtitle, outcome)
@@ -74,7 +74,7 @@ def on_size_and_value(market: Market, outcome: Outcome, found: Sorted) -> Figure
     mean = found.profile.mean("draw")
     titles = {market.size: "market equity", market.value: "book-to-market"}
     with mpl.rc_context(STYLE):
-        figure, grid = _grid(len(factors), len(names), 4.4, 2.6, sharey=True)
+        figure, grid = axes_of(len(factors), len(names), 4.4, 2.6, sharey=True)
         for row, factor in enumerate(factors):
             for column, name in enumerate(names):
                 axes, one = grid[row, column], {"factor": factor, "characteristic": name}
@@ -96,7 +96,7 @@ def on_size_and_value(market: Market, outcome: Outcome, found: Sorted) -> Figure
                     axes.set_xlabel(f"rank by {titles[name]} (% of stocks below)")
                 if column == 0:
                     axes.set_ylabel(f"{factor.replace('_', ' ')}\n(sd of the month)")
-        _legend(figure, grid[0, 0], outcome)
+        legend(figure, grid[0, 0], outcome)
         subtitle = "Line: mean over the stocks of a twentieth and the months learned from. "
         subtitle += f"Blue: {BAND}. Grey: 90% of stocks and months."
         _heading(figure, f"Deep characteristics on size and value: {market.title}", subtitle, outcome)
@@ -162,11 +162,6 @@ def _progress(axes: Axes, outcomes: list[Outcome]) -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(told))
 
 
-def _grid(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width * columns, 1.4 + height * rows), layout="compressed")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-
-
 def _diagonal(axes: Axes, ends: list[float]) -> None:
     room = 0.05 * (ends[1] - ends[0])
     low, high = ends[0] - room, ends[1] + room
@@ -176,25 +171,13 @@ def _diagonal(axes: Axes, ends: list[float]) -> None:
     axes.set_box_aspect(1)
 
 
-def _legend(figure: Figure, axes: Axes, outcome: Outcome) -> None:
-    """What the marks are, and the doubt in the fit."""
-    doubt = None
-    if outcome.status != "ok":
-        advice = "its bands are UNCALIBRATED" if outcome.fit.uncalibrated else "read its bands with care"
-        doubt = f"fit status {outcome.status.upper()}, {advice}"
-    handles = axes.get_legend_handles_labels()
-    legend = figure.legend(*handles, loc="outside lower center", ncols=3, title=doubt, title_fontsize=9)
-    legend.get_title().set(color=RED, weight="bold")
-
-
 def _heading(figure: Figure, title: str, subtitle: str, outcome: Outcome | None) -> None:
     """Title, what the marks mean, which cell it is."""
     if outcome is not None:
         cell = outcome.cell
         shape = f"{cell.benchmark} + {cell.n_factors} deep, L = {cell.layers}, λ = {cell.penalty:g}"
         subtitle = f"{shape}. {subtitle}"
-    wrapped = textwrap.fill(subtitle, int(14 * figure.get_figwidth()))
-    figure.suptitle(f"{title}\n{wrapped}", x=0.01, ha="left", fontsize=10)
+    heading(figure, title, subtitle)
 
 
 def rank_weights() -> Figure:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 import bayesfactor as bf
+from examples.common import data
 
 THREE, MARKET = "three factors", "market"
 ON_SIZE = ("bm", "roe", "inva", "rev_1m")  # each sorted with size: 24 portfolios to learn from
@@ -50,9 +51,7 @@ class Market(NamedTuple):
 
 def embedded() -> Market:
     """The embedded panel: 500 stocks, 22 months, benchmarks and portfolios of its own sorts, all value-weighted."""
-    raw = bf.datasets.us_equities(prepared=False)
-    raw = raw.split(raw.times[-1])[0]  # the live month has no returns
-    factors = bf.sorts.factors(raw, value="bm", size_in="log").returns.to_pandas().dropna()
+    raw, factors = data.us_equities()
     learned = [_sorted(raw, ("log_me", name), (2, 3)) for name in ON_SIZE]
     stocks = bf.metrics.realised_returns(raw).to_pandas()
     first = raw.data["size"].isel(time=0).to_series().nlargest(LARGEST).index
@@ -87,31 +86,17 @@ def french(folder: Path, later: str = "1995-01") -> Market:
 
     Portfolios that are priced are left out of those that are sorted, so that no return is on both sides.
     """
-    frame = pd.read_parquet(folder / "panels" / "french_portfolios_panel_1963_2025.parquet")
-    frame = frame[~frame["asset"].str.split("|").str[0].isin([LEARNED, SECOND, INDUSTRIES])]
-    raw = bf.read_frame(
-        frame,
-        time="date",
-        asset="asset",
-        returns="xret_next",
-        returns_over="next",
-        lag=0,
-        units="decimal",
-        excess=True,
-        exclude=["ret_next", "rf_next"],
-    )
-    files = folder / "french_raw"
-    table = bf.readers.ken_french(_only(files, "F-F_Research_Data_Factors__*.csv"))["monthly"]
-    factors, riskless = table.factors(units="percent"), table.risk_free(units="percent")
+    raw = data.french_panel(folder, without=(LEARNED, SECOND, INDUSTRIES))
+    factors, riskless = data.french_factors(folder, raw.times)
     names = {
         "25 size x value": "25_Portfolios_5x5__*.csv",
         "25 size x profitability": "25_Portfolios_ME_OP_5x5__*.csv",
         "49 industries": "49_Industry_Portfolios__*.csv",
     }
-    factors = factors.loc[factors.index.isin(raw.times)]
     assets = {}
     for name, pattern in names.items():
-        returns = bf.readers.ken_french(_only(files, pattern))["Average Value Weighted Returns -- Monthly"]
+        path = data.only(folder / "french_raw", pattern)
+        returns = bf.readers.ken_french(path)["Average Value Weighted Returns -- Monthly"]
         excess = returns.portfolio_returns().sub(riskless, axis=0).reindex(factors.index)
         excess.attrs = {"units": "decimal", "excess": True}
         assets[name] = excess
@@ -160,10 +145,3 @@ def _anomalies(raw: bf.Panel, names: list[str], weights: str = "equal", size_in:
         fifths = bf.sorts.sort_portfolios(raw, name, 5, weights=weights, size_in=size_in, max_thin=1.0)
         columns[name] = fifths.long_short.sel(characteristic=name).to_pandas()
     return pd.DataFrame(columns).dropna(how="all")
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
-        raise FileNotFoundError(f"{folder} must hold {pattern} of the Kenneth French data library")
-    return found[-1]

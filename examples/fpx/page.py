@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from examples.common import page as markdown
+from examples.common.draws import PROB, bounds
+
 from .markets import THREE
-from .tables import AT_RANDOM, LEARNED, MEASURES, PROB
+from .tables import AT_RANDOM, LEARNED, MEASURES
 
 if TYPE_CHECKING:
     from .study import Found, Protocol
 
 READING = (
     "Layer 1 sorts on linear combinations of characteristics, every further one is a hidden layer. Numbers are "
-    f"posterior means with {100 * PROB:g}% bands; returns are excess, decimal per month. Marks tell of the fit behind "
-    "a number: `w` its status is warn, `f` failed, `u` its bands are uncalibrated."
+    f"posterior means with {100 * PROB:g}% bands; returns are excess, decimal per month. {markdown.MARKS}"
 )
 LIMITS = """\
 - **Factors were learned on the months by which most tables judge them.** R2, pricing errors, Sharpe ratios and
@@ -45,8 +47,8 @@ def page(results: list[Found], notes: list[str]) -> str:
 def _grid(protocol: Protocol) -> str:
     penalties = ", ".join(f"{penalty:g}" for penalty in protocol.penalties)
     return (
-        f"Grid: layers {_list(protocol.layers)}; deep factors {_list(protocol.n_factors)}; lambda {penalties}; "
-        f"`{protocol.inference!r}`."
+        f"Grid: layers {markdown.listed(protocol.layers)}; deep factors {markdown.listed(protocol.n_factors)}; "
+        f"lambda {penalties}; `{protocol.inference!r}`."
     )
 
 
@@ -54,14 +56,13 @@ def _of_market(found: Found) -> list[str]:
     market, protocol, data = found.market, found.protocol, found.tables
     chosen, name = found.chosen, market.name
     fits = data["fits"]
-    statuses = ", ".join(f"{count} {status}" for status, count in fits["status"].value_counts().items())
     n_months = len(market.panels[THREE].times)
     parts = [
         f"## {market.title}",
         market.about,
         _grid(protocol),
-        f"{len(fits)} fits: {statuses}; {fits['seconds'].sum() / 60:.0f} minutes of fitting. Why they are not ok, by "
-        f"how many fits say it: {_reasons(fits)}. All in [the table of fits](tables/{name}_fits.csv).",
+        f"{markdown.statuses(fits)} Why they are not ok, by how many fits say it: "
+        f"{markdown.reasons(fits)}. All in [the table of fits](tables/{name}_fits.csv).",
         f"**What {n_months} months are.** An annual Sharpe ratio estimated from them has a standard error of about "
         f"{(12 / n_months) ** 0.5:.2f}.",
     ]
@@ -112,7 +113,7 @@ def _changes(rows: pd.DataFrame, measure: str) -> str:
                 table.append(["", "", f"+ {n_factors} at random", told, *[""] * (len(layers) - 1)])
             else:
                 table.append(["", "", f"+ {n_factors}", *(_change(cells, value, measure) for value in layers)])
-    return _table(table)
+    return markdown.table(table)
 
 
 def _change(cells: pd.DataFrame, layers: int, measure: str) -> str:
@@ -120,9 +121,9 @@ def _change(cells: pd.DataFrame, layers: int, measure: str) -> str:
         return "no fit"
     row = cells.loc[layers]
     if measure == "cross_sectional_r2":  # a benchmark's near zero makes a percentage meaningless
-        return f"{row['mean']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}]{_mark(row)}"
+        return f"{row['mean']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}]{markdown.mark(row)}"
     change, lower, upper = (100 * row[f"change_{name}"] for name in ("mean", "lower", "upper"))
-    return f"{change:+.1f}% [{lower:+.1f}, {upper:+.1f}]{_mark(row)}"
+    return f"{change:+.1f}% [{lower:+.1f}, {upper:+.1f}]{markdown.mark(row)}"
 
 
 def _sharpe(rows: pd.DataFrame, penalty: float) -> str:
@@ -130,14 +131,14 @@ def _sharpe(rows: pd.DataFrame, penalty: float) -> str:
     for _, row in (
         rows[rows["lambda"] == penalty].sort_values(["benchmark", "months", "layers", "n_factors"]).iterrows()
     ):
-        sample = f"{row['sample_benchmark']:.2f}, {row['sample_all_mean']:.2f} {_bounds(row, 'sample_all')}"
+        sample = f"{row['sample_benchmark']:.2f}, {row['sample_all_mean']:.2f} {bounds(row, 'sample_all')}"
         posterior = [""] * 4
         if pd.notna(row.get("gain_mean")):
-            posterior = [f"{row[f'{name}_mean']:.2f} {_bounds(row, name)}" for name in ("benchmarks", "all", "gain")]
+            posterior = [f"{row[f'{name}_mean']:.2f} {bounds(row, name)}" for name in ("benchmarks", "all", "gain")]
             posterior.append(f"{row['gain_prior_mean']:.2f}")
         cell = [row["benchmark"], row["months"], f"{row['layers']}", f"{row['n_factors']}"]
-        table.append([*cell, sample, f"{row['p_value_median']:.3f}{_mark(row)}", *posterior])
-    return _table(table)
+        table.append([*cell, sample, f"{row['p_value_median']:.3f}{markdown.mark(row)}", *posterior])
+    return markdown.table(table)
 
 
 def _anomalies(rows: pd.DataFrame, penalty: float) -> str:
@@ -150,13 +151,11 @@ def _anomalies(rows: pd.DataFrame, penalty: float) -> str:
     ]
     for key, block in both.groupby(keys[:-1]):
         own, deep = (block[block["model"] == name].iloc[0] for name in ("benchmark", "with deep factors"))
-        told = (
-            f"{deep['significant']:.1f} [{deep['significant_lower']:.0f}, {deep['significant_upper']:.0f}]{_mark(deep)}"
-        )
+        told = f"{deep['significant']:.1f} {bounds(deep, 'significant', digits=0)}{markdown.mark(deep)}"
         alone = f"{own['significant']:.0f} of {own['n_anomalies']:.0f}"
         published_counts = f"{own['significant_published']:.0f}, then {deep['significant_published']:.1f}"
         table.append([*map(str, key), alone, told, published_counts, f"{own['by_chance']:.1f}"])
-    return _table(table)
+    return markdown.table(table)
 
 
 def _alphas(rows: pd.DataFrame) -> str:
@@ -164,7 +163,7 @@ def _alphas(rows: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         table.append(
             [
-                row["assets"] + _mark(row),
+                row["assets"] + markdown.mark(row),
                 row["role"],
                 f"{row['bands_beyond_zero']} of {row['n_assets']}",
                 f"{1e4 * row['mean_abs_alpha']:.1f}",
@@ -172,7 +171,7 @@ def _alphas(rows: pd.DataFrame) -> str:
                 f"{row['prob_all_within_10bp']:.3f}",
             ]
         )
-    return _table(table)
+    return markdown.table(table)
 
 
 def _penalties(measures: pd.DataFrame) -> str:
@@ -194,7 +193,7 @@ def _penalties(measures: pd.DataFrame) -> str:
                 *(_change(cells, one, measure) for one in penalties),
             ]
         )
-    return _table(table)
+    return markdown.table(table)
 
 
 def _shares(rows: pd.DataFrame, top: int = 8) -> str:
@@ -205,42 +204,15 @@ def _shares(rows: pd.DataFrame, top: int = 8) -> str:
             first = place == 0
             table.append(
                 [
-                    str(factor) + _mark(row) if first else "",
+                    str(factor) + markdown.mark(row) if first else "",
                     row["characteristic"],
                     share,
                     f"{row['r2']:.2f}" if first else "",
                 ]
             )
-    return _table(table)
-
-
-def _mark(row: pd.Series) -> str:
-    """The doubt in the fit behind a number."""
-    marks = {"warn": "w", "failed": "f"}.get(row["status"], "") + ("u" if row["bands"] else "")
-    return f" `{marks}`" if marks else ""
-
-
-def _reasons(fits: pd.DataFrame) -> str:
-    parts = fits.loc[fits["reasons"] != "", "reasons"].str.split("; ").explode()
-    if parts.empty:
-        return "none"
-    kinds = parts.str.split(r" is | of the restarts| \(", regex=True).str[0]
-    return "; ".join(f"{kind} ({count})" for kind, count in kinds.value_counts().head(6).items())
+    return markdown.table(table)
 
 
 def _cell(cell: tuple) -> str:
     layers, n_factors, penalty, benchmark = cell
     return f"{benchmark}, L = {layers}, P = {n_factors}, lambda = {penalty:g}"
-
-
-def _bounds(row: pd.Series, name: str) -> str:
-    return f"[{row[f'{name}_lower']:.2f}, {row[f'{name}_upper']:.2f}]"
-
-
-def _list(values: tuple[int, ...]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

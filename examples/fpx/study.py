@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import bayesfactor as bf
+from examples.common import draws, grid
+from examples.common.grid import Outcome
+from examples.common.page import save_figures, save_tables
 
-from . import figures, grid, page, tables
-from .grid import Cell, Outcome
+from . import figures, page, tables
+from .cells import Cell
 from .markets import MARKET, THREE, Market
 
 
@@ -68,7 +71,7 @@ def run(market: Market, protocol: Protocol, out: Path, workers: int, tell: Calla
     measured = [tables.measures(*one) for one in each]
     for cell, outcome in done.items():
         if (cell.layers, cell.penalty, cell.benchmark) == (protocol.layers[0], protocol.penalties[0], THREE):
-            control = tables.sorted_at_random(outcome)
+            control = draws.sorted_at_random(outcome)
             measured.append(tables.measures(market, control, tables.factors_of(market, control), tables.AT_RANDOM))
     found = {"measures": pd.concat(measured, ignore_index=True)}
     found["sharpe"] = pd.concat([tables.sharpe(*one) for one in each], ignore_index=True)
@@ -84,23 +87,19 @@ def run(market: Market, protocol: Protocol, out: Path, workers: int, tell: Calla
     composed = tables.explained_variation(market, done[chosen].fit, every=every)
     found["characteristics"] = tables.share_rows(market, done[chosen], composed)
     found = {"fits": tables.fit_rows(market, outcomes), **found}
-    for name, table in found.items():
-        path = out / "tables" / f"{market.name}_{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False, float_format="%.6g")
+    save_tables(found, out, market.name)
     drawn = {
         "figure_7": figures.implied_returns(market, done[chosen], factors[chosen]),
         "figure_8": figures.on_size_and_value(market, done[chosen], composed),
         "figure_9": figures.objective(market, done, factors),
     }
-    for name, figure in drawn.items():
-        _save(figure, out / "figures" / f"{market.name}_{name}.png")
+    save_figures({f"{market.name}_{name}": figure for name, figure in drawn.items()}, out)
     return Found(market, protocol, chosen, found)
 
 
 def write(results: list[Found], out: Path, notes: list[str]) -> Path:
     """Figure 5 and the page."""
-    _save(figures.rank_weights(), out / "figures" / "figure_5.png")
+    save_figures({"figure_5": figures.rank_weights()}, out)
     path = out / "index.md"
     path.write_text(page.page(results, notes))
     return path
@@ -120,8 +119,3 @@ def _chosen(market: Market, done: dict[Cell, Outcome], measures: pd.DataFrame, p
         raise bf.errors.ConvergenceError(f"no cell of {market.name} with lambda {penalty:g} could be fitted")
     best = train.loc[train["mean"].idxmin()]
     return next(cell for cell in done if cell == Cell(int(best["layers"]), int(best["n_factors"]), penalty, THREE))
-
-
-def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +12,15 @@ import pandas as pd
 import xarray as xr
 
 import bayesfactor as bf
+from examples.common import draws as common
+from examples.common import grid
+from examples.common.draws import DRAWS, PROB, band
+from examples.common.grid import Outcome
 
-from .grid import Cell, Outcome
+from .cells import Cell
 from .markets import THREE, Market
 
-DRAWS = 200  # kept of each fit for tables
 BINS = 20  # of figure 8
-PROB = 0.9
 LEARNED, AT_RANDOM = "learned directions", "random directions"
 MEASURES = {
     "time_series_r2": "Table 2: time-series R2 (eq. 21)",
@@ -38,13 +39,8 @@ class Factors(NamedTuple):
 def factors_of(market: Market, outcome: Outcome) -> Factors:
     """About `DRAWS` draws of the deep factors."""
     cell, fit = outcome.cell, outcome.fit
-    step = max(1, fit.shape[0] * fit.shape[1] // DRAWS)
-
-    def drawn(panel: bf.Panel) -> xr.DataArray:
-        return bf.factors(fit, panel, summary="draws")["factor_return"].isel(draw=slice(None, None, step))
-
-    later = None if market.later is None else drawn(market.later[cell.benchmark])
-    return Factors(drawn(market.panels[cell.benchmark]), later)
+    later = None if market.later is None else common.factors_of(fit, market.later[cell.benchmark])
+    return Factors(common.factors_of(fit, market.panels[cell.benchmark]), later)
 
 
 def with_benchmark(deep: xr.DataArray, benchmark: pd.DataFrame) -> xr.DataArray:
@@ -59,23 +55,6 @@ def with_benchmark(deep: xr.DataArray, benchmark: pd.DataFrame) -> xr.DataArray:
     return xr.concat([deep.transpose(*given.dims), given], "factor", join="outer").transpose(*given.dims)
 
 
-def sorted_at_random(outcome: Outcome) -> Outcome:
-    """A control: the same cell, each draw's deep characteristics in directions that no return has chosen."""
-    fit = outcome.fit
-    posterior = fit.tree["posterior"].to_dataset()
-    weights = posterior["sort_weight"]
-    drawn = np.random.default_rng(1).standard_normal(weights.shape).astype(weights.dtype)
-    tree = fit.tree.copy()
-    tree["posterior"] = xr.DataTree(posterior.assign(sort_weight=weights.copy(data=drawn)))
-    return outcome._replace(fit=replace(fit, tree=tree))
-
-
-def flat(draws: xr.DataArray) -> np.ndarray:
-    """Draws as (sample, time, factor)."""
-    values = draws.transpose("chain", "draw", "time", "factor").values
-    return values.reshape(-1, *values.shape[2:])
-
-
 def spans(factors: Factors) -> Iterator[tuple[str, xr.DataArray]]:
     """The months learned from, and those after if there are any, by name."""
     yield "learned from", factors.learned
@@ -85,17 +64,7 @@ def spans(factors: Factors) -> Iterator[tuple[str, xr.DataArray]]:
 
 def fit_rows(market: Market, outcomes: dict[Cell, Outcome]) -> pd.DataFrame:
     """One row a fit: its status, why, and how long it took."""
-    rows = []
-    for outcome in outcomes.values():
-        fit = outcome.fit
-        rows.append(
-            {
-                **_labels(market, outcome),
-                "seconds": np.nan if fit is None else fit.provenance["wall_seconds"],
-                "reasons": outcome.error if fit is None else "; ".join(fit.reasons),
-            }
-        )
-    return pd.DataFrame(rows)
+    return grid.fit_rows(lambda outcome: _labels(market, outcome), outcomes.values())
 
 
 def measures(market: Market, outcome: Outcome, factors: Factors, sorted_on: str = LEARNED) -> pd.DataFrame:
@@ -143,8 +112,8 @@ def sharpe(market: Market, outcome: Outcome, factors: Factors) -> pd.DataFrame:
             "months": months,
             "n_months": deep.sizes["time"],
             "sample_benchmark": float(test["sharpe"].sel(model="benchmark").mean()),
-            **_band("sample_all", test["sharpe"].sel(model="with_extra")),
-            **_band("p_value", test["p_value"]),
+            **band("sample_all", test["sharpe"].sel(model="with_extra")),
+            **band("p_value", test["p_value"]),
             "p_value_median": float(test["p_value"].median()),
             "share_below_5%": float((test["p_value"] < 0.05).mean()),
         }
@@ -256,9 +225,9 @@ def share_rows(market: Market, outcome: Outcome, found: Sorted) -> pd.DataFrame:
     rows = []
     for factor in found.shares["factor"].values:
         for name in found.shares["characteristic"].values:
-            band = _band("share", found.shares.sel(factor=factor, characteristic=name))
+            share = band("share", found.shares.sel(factor=factor, characteristic=name))
             r2 = float(found.r2.sel(factor=factor).mean())
-            rows.append({**_labels(market, outcome), "factor": factor, "characteristic": name, **band, "r2": r2})
+            rows.append({**_labels(market, outcome), "factor": factor, "characteristic": name, **share, "r2": r2})
     return pd.DataFrame(rows).sort_values(["factor", "share_mean"], ascending=[True, False])
 
 
@@ -333,11 +302,6 @@ def loss(returns: pd.DataFrame, factors: np.ndarray, penalty: float) -> np.ndarr
     return (residuals**2).sum(axis=(-2, -1)) / left.size
 
 
-def _band(name: str, draws: xr.DataArray) -> dict[str, float]:
-    lower, upper = np.quantile(draws.values, [(1 - PROB) / 2, (1 + PROB) / 2])
-    return {f"{name}_mean": float(draws.mean()), f"{name}_lower": float(lower), f"{name}_upper": float(upper)}
-
-
 def _labels(market: Market, outcome: Outcome) -> dict[str, Any]:
     cell = outcome.cell
     return {
@@ -347,5 +311,5 @@ def _labels(market: Market, outcome: Outcome) -> dict[str, Any]:
         "n_factors": cell.n_factors,
         "lambda": np.nan if cell.penalty is None else cell.penalty,
         "status": outcome.status,
-        "bands": "uncalibrated" if outcome.fit is not None and outcome.fit.uncalibrated else "",
+        "bands": outcome.bands,
     }
