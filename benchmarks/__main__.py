@@ -85,8 +85,11 @@ def months_of(n_months: int, n_assets: int, n_characteristics: int, seed: int = 
 
     rng = np.random.default_rng(seed)
     shape = (n_months, n_assets)
+    z = rng.random((*shape, n_characteristics), np.float32)
+    z *= 2
+    z -= 1
     return PanelArrays(
-        characteristics=rng.uniform(-1, 1, (*shape, n_characteristics)).astype(np.float32),
+        characteristics=z,
         returns=(0.08 * rng.standard_normal(shape)).astype(np.float32),
         in_universe=np.ones(shape, bool),
         observed=np.ones(shape, bool),
@@ -597,7 +600,8 @@ def page(results: dict[str, Any]) -> str:
             "Of the hand-written samplers the one with slopes integrated out does what the package does; the other two "
             "are what a first program looks like.",
             "Elsewhere: [guides against NUTS](guides.md), [whole panels](panels.md), [reading and ranking ten million "
-            "rows](reading.md), [streamed and killed runs](reliability.md).",
+            "rows](reading.md), [streamed and killed runs](reliability.md), [deep sorted factors at the paper's "
+            "size](deep_factors.md).",
             "Made by `python -m benchmarks`.\n",
         ]
     )
