@@ -366,6 +366,11 @@ class TestFits:
         ):
             compare(fits, parts[1])
 
+    def test_fits_that_price_portfolios_are_compared_by_how_they_price(self, parts):
+        fits = _fits(parts[0], model=SimpleNamespace(likelihood_kind="density given stock returns"))
+        with pytest.raises(ComparisonError, match=r"stocks' returns: worse: density given stock.*pricing_scores\(fit"):
+            compare(fits, parts[1])
+
     def test_months_that_a_fit_has_seen(self, parts, economy_panel):
         with pytest.raises(LookAheadError, match=r"model 'worse': holdout months must be later.*\(30 in all\)"):
             compare(_fits(parts[0]), economy_panel)
