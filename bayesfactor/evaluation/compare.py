@@ -329,8 +329,8 @@ def _require_densities(fits: Mapping[str, Fit]) -> None:
     other = {name: kind for name, kind in other.items() if kind != "density"}
     if set(other.values()) == {"density given stock returns"}:
         raise ComparisonError(
-            f"log scores compare densities of stocks' returns: {listed(other)}. Compare how these price later months of "
-            "the same test portfolios: compare_scores({name: pricing_scores(fit, later)['score'], ...})."
+            f"log scores compare densities of stocks' returns: {listed(other)}. Compare how these price later months "
+            "of the same test portfolios: compare_scores({name: pricing_scores(fit, later)['score'], ...})."
         )
     if other:
         raise ComparisonError(
