@@ -20,7 +20,7 @@ from jax import Array
 from bayesfactor.inference import space
 
 LIMIT = 400  # parameters, beyond which second derivatives and their matrix cost more than they save
-MOST = 2000  # parameters, of which nobody has the memory
+MOST = 2000  # parameters that may be asked for: slopes, curvature and its axes are square matrices of every chain
 SEARCH_STEPS = 400
 LEARNING_RATE = 0.05  # of the first step; it falls to 0
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.99, 1e-8  # of Adam
