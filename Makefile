@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.5
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 
 .PHONY: demo test lint docs bench calibrate
 

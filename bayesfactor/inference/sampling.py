@@ -66,6 +66,8 @@ class Draws(NamedTuple):
 class Programs(NamedTuple):
     """The compiled pieces of a run; arguments are batched as (chain,) or (data set, chain).
 
+    `advance` takes a number of draws, `CHUNK` at most, and gives room for `CHUNK`: one program for any number.
+
     `start` and `search` take a `space.Place` after keys and data, or nothing; `start` also the `frame.Frame` made of
     what `search` found, without which chains move in the parameters themselves.
     """
@@ -143,13 +145,17 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         slopes = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(state.z_grad)])
         return Chain(state, own), jnp.isfinite(state.potential_energy) & jnp.all(jnp.isfinite(slopes))
 
-    def advance(chain: Chain, data: Any, length: int) -> tuple[Chain, tuple[Any, dict[str, Array]]]:
-        def step(state: Any, _: None) -> tuple[Any, Any]:
-            state = sample_kernel(state, model_args=(data, chain.frame))
+    def advance(chain: Chain, data: Any, length: Array) -> tuple[Chain, tuple[Any, dict[str, Array]]]:
+        def told(state: Any) -> tuple[Any, dict[str, Array]]:
             point = state.z if chain.frame is None else frame.point_of(chain.frame, state.z, space.layout(model, data))
-            return state, (point, {name: _field(state, field) for field, name in STATISTICS.items()})
+            return point, {name: _field(state, field) for field, name in STATISTICS.items()}
 
-        state, drawn = jax.lax.scan(step, chain.kernel, None, length=length)
+        def step(index: Array, carried: tuple[Any, Any]) -> tuple[Any, Any]:
+            state = sample_kernel(carried[0], model_args=(data, chain.frame))
+            return state, jax.tree.map(lambda kept, value: kept.at[index].set(value), carried[1], told(state))
+
+        room = jax.tree.map(lambda one: jnp.zeros((CHUNK, *one.shape), one.dtype), jax.eval_shape(told, chain.kernel))
+        state, drawn = jax.lax.fori_loop(0, length, step, (chain.kernel, room))
         return Chain(state, chain.frame), drawn
 
     def constrain(points: Any, data: Any) -> dict[str, Array]:
@@ -169,7 +175,6 @@ def _programs(model: Any, settings: NUTS, many: bool) -> Programs:
         ),
         advance=jax.jit(
             lambda state, data, length: batched(partial(advance, length=length))(state, data),
-            static_argnums=2,
             donate_argnums=0,
             compiler_options=COMPILER,
         ),
@@ -276,15 +281,15 @@ def run_nuts(
         kept += [saved.arrays] if saved.arrays else []
     total = settings.warmup + settings.draws
     end = 0
-    # Warm-up and draws are cut into chunks of one length wherever possible, so that few programs are compiled.
     for length in [*_chunks(settings.warmup), *_chunks(settings.draws)]:
         end += length
         if end <= done:
             continue
-        state, (points, statistics) = programs.advance(state, data, length)
+        state, (points, statistics) = programs.advance(state, data, np.int32(length))
         if end > settings.warmup:
             named = {POINT + name: value for name, value in points.items()} | statistics
-            kept.append({name: np.asarray(value) for name, value in named.items()})
+            made = (slice(None),) * draw_axis + (slice(length),)
+            kept.append({name: np.asarray(value)[made] for name, value in named.items()})
         done = end
         jax.block_until_ready(state.kernel.potential_energy)
         if report is not None:

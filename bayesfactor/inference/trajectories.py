@@ -63,9 +63,16 @@ def trajectories(
         points, values, slopes = chosen(ended[0], points), chosen(ended[2], values), chosen(ended[3], slopes)
         gain = jnp.where(index < n_adapted, 1.0 / (1.0 + 0.3 * index), 0.0)
         log_step = log_step + gain.astype(start.dtype) * (jnp.mean(chance) - TARGET)
-        return (points, values, slopes, log_step), (points, jnp.mean(chance))
+        return (points, values, slopes, log_step), jnp.mean(chance)
+
+    def kept_too(index: Array, carry: Any) -> Any:
+        """One loop for both phases: the density's gradient is most of the program, and compiled once in it."""
+        walkers, kept, accepted = carry
+        walkers, chance = trajectory(walkers, index)
+        place = jnp.maximum(index - n_adapted, 0)  # what is adapted in is written over
+        return walkers, kept.at[place].set(walkers[0]), accepted.at[place].set(chance)
 
     first = (start, *slope(start), jnp.asarray(-0.25 * math.log(start.shape[-1]), start.dtype))
-    adapted = jax.lax.fori_loop(0, n_adapted, lambda index, carry: trajectory(carry, index)[0], first)
-    _, (points, accepted) = jax.lax.scan(trajectory, adapted, jnp.arange(n_adapted, n_adapted + n_kept))
+    room = jnp.zeros((n_kept, *start.shape), start.dtype), jnp.zeros(n_kept, start.dtype)
+    _, points, accepted = jax.lax.fori_loop(0, n_adapted + n_kept, kept_too, (first, *room))
     return points, jnp.mean(accepted)

@@ -15,6 +15,9 @@ N, Q = 12, 3
 NOISES = {"student_t": StudentT(5.0), "laplace": Laplace(), "huber": Huber(1.345)}
 
 
+log_density = jax.jit(month.log_density)
+
+
 @pytest.fixture(autouse=True)
 def _double():
     with jax.enable_x64(True):
@@ -36,15 +39,25 @@ def make_law(seed=0, n_shocks=Q, log_scale_sd=0.0, df=None, by_stock=False):
     )
 
 
+def at_once(function, *args):
+    """The value, from one program: operation by operation, every one of them is compiled by itself."""
+    return jax.jit(lambda: function(*args))()
+
+
 def covariance(law, level=1.0):
     low_rank = np.asarray(law.loadings @ law.root)
     return low_rank @ low_rank.T + np.diag(np.broadcast_to(np.asarray(law.scale) * level, N) ** 2)
 
 
 def sample_month(law, seed=1):
-    returns = np.array(month.simulate(jax.random.key(seed), law))
+    returns = np.array(at_once(month.simulate, jax.random.key(seed), law))
     observed = np.random.default_rng(seed).random(N) < 0.7
     return returns, observed
+
+
+def months_of(law, seed, n):
+    """Simulated months (draw, stock)."""
+    return at_once(jax.vmap(lambda key: month.simulate(key, law)), jax.random.split(jax.random.key(seed), n))
 
 
 def brute_force(law, returns, observed, level=1.0):
@@ -58,7 +71,7 @@ def test_log_density_is_the_multivariate_normal_on_ragged_months(by_stock, n_sho
     for seed in range(5):
         law = make_law(seed, n_shocks, by_stock=by_stock)
         returns, observed = sample_month(law, seed)
-        assert month.log_density(law, returns, observed) == pytest.approx(
+        assert log_density(law, returns, observed) == pytest.approx(
             brute_force(law, returns, observed), abs=1e-10
         )
 
@@ -67,9 +80,9 @@ def test_unobserved_stocks_have_no_influence():
     law = make_law()
     returns, observed = sample_month(law)
     spoiled = np.where(observed, returns, 1e6)
-    assert month.log_density(law, spoiled, observed) == month.log_density(law, returns, observed)
+    assert log_density(law, spoiled, observed) == log_density(law, returns, observed)
     empty = np.zeros(N, bool)
-    assert month.log_density(law, returns, empty) == pytest.approx(0.0, abs=1e-12)
+    assert log_density(law, returns, empty) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_permuting_stocks_leaves_the_density():
@@ -77,8 +90,8 @@ def test_permuting_stocks_leaves_the_density():
     returns, observed = sample_month(law)
     order = np.random.default_rng(3).permutation(N)
     moved = law._replace(mean=law.mean[order], loadings=law.loadings[order], scale=law.scale[order])
-    assert month.log_density(moved, returns[order], observed[order]) == pytest.approx(
-        float(month.log_density(law, returns, observed)), abs=1e-12
+    assert log_density(moved, returns[order], observed[order]) == pytest.approx(
+        float(log_density(law, returns, observed)), abs=1e-12
     )
 
 
@@ -95,9 +108,8 @@ def test_gradient_is_that_of_the_brute_force_density():
         return month.log_density(month.MonthLaw(mean, loadings, root, scale), returns, observed)
 
     point = (law.mean, law.loadings, law.root, law.scale)
-    for got, want in zip(
-        jax.grad(ours, argnums=range(4))(*point), jax.grad(dense, argnums=range(4))(*point), strict=True
-    ):
+    gradients = (at_once(jax.grad(function, argnums=range(4)), *point) for function in (ours, dense))
+    for got, want in zip(*gradients, strict=True):
         lower = np.tril(np.ones(got.shape)) if got.shape == (Q, Q) else 1.0
         np.testing.assert_allclose(got * lower, want * lower, atol=1e-8)
 
@@ -106,7 +118,7 @@ def test_a_shock_of_scale_zero_is_no_special_case():
     law = make_law()
     without = law._replace(loadings=law.loadings.at[:, 1].set(0.0))
     returns, observed = sample_month(law)
-    assert month.log_density(without, returns, observed) == pytest.approx(
+    assert log_density(without, returns, observed) == pytest.approx(
         brute_force(without, returns, observed), abs=1e-10
     )
 
@@ -118,18 +130,17 @@ def test_conditional_shocks_have_the_right_mean_and_covariance():
     inverse = np.linalg.inv(covariance(law)[np.ix_(observed, observed)])
     mean = low_rank.T @ inverse @ (returns - np.asarray(law.mean))[observed]
     cov = np.eye(Q) - low_rank.T @ inverse @ low_rank
-    got_mean, got_factor = month.conditional_shocks(law, returns, observed)
+    got_mean, got_factor = at_once(month.conditional_shocks, law, returns, observed)
     np.testing.assert_allclose(got_mean, mean, atol=1e-10)
     np.testing.assert_allclose(got_factor @ got_factor.T, cov, atol=1e-10)
-    draws = jax.vmap(lambda key: month.draw_conditional_shocks(key, law, returns, observed))(
-        jax.random.split(jax.random.key(5), 20_000)
-    )
+    draw = jax.vmap(lambda key: month.draw_conditional_shocks(key, law, returns, observed))
+    draws = at_once(draw, jax.random.split(jax.random.key(5), 20_000))
     assert np.all(np.abs(draws.mean(axis=0) - mean) < 5 * np.sqrt(np.diag(cov) / 20_000))
 
 
 def test_simulated_months_have_the_stated_mean_and_covariance():
     law = make_law()
-    draws = jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(2), 50_000))
+    draws = months_of(law, 2, 50_000)
     cov = covariance(law)
     np.testing.assert_allclose(draws.mean(axis=0), law.mean, atol=5 * np.sqrt(np.diag(cov).max() / 50_000))
     spread = np.sqrt((np.outer(np.diag(cov), np.diag(cov)) + cov**2) / 50_000)
@@ -139,8 +150,8 @@ def test_simulated_months_have_the_stated_mean_and_covariance():
 @pytest.mark.parametrize("df", [None, 6.0])
 def test_predictive_variance_is_that_of_simulated_months(df):
     law = make_law(log_scale_sd=0.3, df=df)
-    draws = jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(4), 200_000))
-    np.testing.assert_allclose(draws.var(axis=0), month.predictive_variance(law), rtol=0.05)
+    draws = months_of(law, 4, 200_000)
+    np.testing.assert_allclose(draws.var(axis=0), at_once(month.predictive_variance, law), rtol=0.05)
 
 
 @pytest.mark.parametrize("log_scale_sd", [0.0, 0.05, 0.5])
@@ -154,7 +165,7 @@ def test_noise_level_is_integrated_out_exactly(log_scale_sd):
         return np.exp(brute_force(law, returns, observed, level) - offset) * stats.norm.pdf(x)
 
     want = np.log(integrate.quad(integrand, -9, 9, epsabs=1e-13)[0]) + offset
-    got = month.marginal_log_density(law, returns, observed, jax.random.key(0))
+    got = at_once(month.marginal_log_density, law, returns, observed, jax.random.key(0))
     assert got == pytest.approx(want, abs=1e-8)
 
 
@@ -179,8 +190,8 @@ def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
     normal = make_law(log_scale_sd=0.2)
     heavy = normal._replace(noise=StudentT(jnp.asarray(1e6)))
     returns, observed = sample_month(normal)
-    want = month.marginal_log_density(normal, returns, observed, jax.random.key(0))
-    got = month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000)
+    want = at_once(month.marginal_log_density, normal, returns, observed, jax.random.key(0))
+    got = at_once(lambda: month.marginal_log_density(heavy, returns, observed, jax.random.key(0), 20_000))
     assert got == pytest.approx(float(want), abs=0.02)
 
 
@@ -188,8 +199,8 @@ def test_student_t_with_many_degrees_of_freedom_is_the_normal_law():
 def test_moments_of_simulated_months_are_those_of_the_noise(noise):
     law = make_law(log_scale_sd=0.2, by_stock=True)._replace(noise=noise)
     n = 100_000
-    draws = np.asarray(jax.vmap(lambda key: month.simulate(key, law))(jax.random.split(jax.random.key(4), n)))
-    variance = np.asarray(month.predictive_variance(law))
+    draws = np.asarray(months_of(law, 4, n))
+    variance = np.asarray(at_once(month.predictive_variance, law))
     deviation = draws - np.asarray(law.mean)
     assert np.all(np.abs(deviation.mean(axis=0)) < 5 * np.sqrt(variance / n))
     error = np.sqrt((np.mean(deviation**4, axis=0) - variance**2) / n)
@@ -233,8 +244,9 @@ def test_the_mode_is_found_where_shocks_are_many_times_the_noise(noise):
     returns = returns + 0.002 * np.asarray(noise.draw(jax.random.key(1), (N,), jnp.float64))
     observed = np.arange(N) != 4
     want = on_a_grid(law, returns, observed, 4.0, 1201)
-    assert month.marginal_log_density(law, returns, observed, jax.random.key(0), 4096) == pytest.approx(want, abs=0.1)
-    assert month.log_density_by_laplace(law, returns, observed) == pytest.approx(want, abs=0.3)
+    drawn = at_once(lambda: month.marginal_log_density(law, returns, observed, jax.random.key(0), 4096))
+    assert drawn == pytest.approx(want, abs=0.1)
+    assert at_once(month.log_density_by_laplace, law, returns, observed) == pytest.approx(want, abs=0.3)
 
 
 def large_month(noise, seed, n_stocks=150):
@@ -251,11 +263,9 @@ def test_laplace_s_method_is_exact_for_normal_noise(n_shocks):
     law = make_law(3, n_shocks, by_stock=True)
     returns, observed = sample_month(law)
     returns = np.where(observed, returns, 1e6)
-    want = jax.grad(month.log_density, allow_int=True)(law, returns, observed)
-    found = jax.grad(month.log_density_by_laplace, allow_int=True)(law, returns, observed)
-    assert month.log_density_by_laplace(law, returns, observed) == pytest.approx(
-        brute_force(law, returns, observed), abs=1e-10
-    )
+    want = at_once(jax.grad(month.log_density), law, returns, observed)
+    value, found = at_once(jax.value_and_grad(month.log_density_by_laplace), law, returns, observed)
+    assert value == pytest.approx(brute_force(law, returns, observed), abs=1e-10)
     for name in ("mean", "loadings", "scale"):
         np.testing.assert_allclose(getattr(found, name), getattr(want, name), atol=1e-8, err_msg=name)
     np.testing.assert_allclose(np.tril(found.root), np.tril(want.root), atol=1e-8)
@@ -285,7 +295,7 @@ def test_derivative_of_laplace_s_method_is_that_of_finite_differences(noise):
         "scale": (jnp.ones(()), 1e-6),
     }
     value = jax.jit(month.log_density_by_laplace)
-    gradient = jax.grad(month.log_density_by_laplace)(law, returns, observed)
+    gradient = at_once(jax.grad(month.log_density_by_laplace), law, returns, observed)
     for name, (direction, step) in directions.items():
         ahead, behind = (law._replace(**{name: getattr(law, name) + sign * step * direction}) for sign in (1, -1))
         numerical = (value(ahead, returns, observed) - value(behind, returns, observed)) / (2 * step)
@@ -306,8 +316,13 @@ def test_laplace_s_method_calls_no_lapack(noise):
 
 def test_an_indefinite_hessian_does_not_make_the_density_infinite():
     """Two stocks that want the shock in two places: between them the Student-t's Hessian changes its sign."""
+
+    def seen_both(law, shock, returns):
+        return month.log_density_given_shocks(law, shock[None], returns, jnp.ones(2, bool))
+
     loadings = jnp.ones((2, 1))
     value = jax.jit(jax.value_and_grad(month.log_density_by_laplace))
+    on_line = jax.jit(jax.vmap(seen_both, in_axes=(None, 0, None)))
     found, want = [], []
     for distance in np.linspace(0.0, 8.0, 17):
         law = month.MonthLaw(jnp.zeros(2), loadings, jnp.eye(1), jnp.asarray(0.3), noise=StudentT(3.0))
@@ -315,7 +330,7 @@ def test_an_indefinite_hessian_does_not_make_the_density_infinite():
         density, gradient = value(law, returns, jnp.ones(2, bool))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)), distance
         axis = jnp.linspace(-12, 12, 20_001)
-        joint = jax.vmap(lambda u: month.log_density_given_shocks(law, u[None], returns, jnp.ones(2, bool)))(axis)  # noqa: B023
+        joint = on_line(law, axis, returns)
         found.append(density)
         want.append(
             jax.scipy.special.logsumexp(joint - 0.5 * axis**2 - 0.5 * month.LOG_2PI) + jnp.log(axis[1] - axis[0])
@@ -328,17 +343,16 @@ def test_sweeps_and_substitution_are_the_factorisation(size):
     rng = np.random.default_rng(size)
     stocks = rng.standard_normal((40, size)) * 10.0 ** rng.uniform(-2, 2, size)  # badly scaled on purpose
     precision, projection = stocks.T @ stocks + np.eye(size), rng.standard_normal(size)
-    value, (by_precision, by_projection) = jax.value_and_grad(month.log_gaussian_integral, argnums=(0, 1))(
-        jnp.asarray(precision), jnp.asarray(projection)
-    )
+    integral = jax.value_and_grad(month.log_gaussian_integral, argnums=(0, 1))
+    value, (by_precision, by_projection) = at_once(integral, precision, projection)
     inverse = np.linalg.inv(precision)
     mean = np.linalg.solve(precision, projection)
     assert value == pytest.approx(0.5 * projection @ mean - 0.5 * np.linalg.slogdet(precision)[1], rel=1e-10)
     np.testing.assert_allclose(by_projection, mean, rtol=1e-8, atol=1e-14)
     np.testing.assert_allclose(by_precision, -0.5 * (inverse + np.outer(mean, mean)), rtol=1e-8, atol=1e-14)
     root = jnp.linalg.cholesky(jnp.asarray(precision))
-    np.testing.assert_allclose(month.inverse_of_lower(root) @ root, np.eye(size), atol=1e-9)
+    np.testing.assert_allclose(at_once(month.inverse_of_lower, root) @ root, np.eye(size), atol=1e-9)
     weights = rng.standard_normal((size, size))
-    ours = jax.grad(lambda root: jnp.sum(weights * month.inverse_of_lower(root)))(root)
-    lapack = jax.grad(lambda root: jnp.sum(weights * jnp.linalg.inv(jnp.tril(root))))(root)
+    ours = at_once(jax.grad(lambda root: jnp.sum(weights * month.inverse_of_lower(root))), root)
+    lapack = at_once(jax.grad(lambda root: jnp.sum(weights * jnp.linalg.inv(jnp.tril(root)))), root)
     np.testing.assert_allclose(ours, lapack, rtol=1e-6, atol=1e-9)
