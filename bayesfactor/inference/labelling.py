@@ -103,8 +103,10 @@ def _guide_dataset(guide: dict[str, np.ndarray], times: np.ndarray | None) -> xr
     return xr.Dataset(variables, coords=coords if times is None else coords | {"time": times})
 
 
-def provenance_of(window: Window, seed: int, double: bool, seconds: float, start: Start | None) -> dict[str, Any]:
-    """What a `Fit` says of where it came from."""
+def provenance_of(
+    window: Window, seed: int, double: bool, seconds: float, start: Start | None, **settled: str
+) -> dict[str, Any]:
+    """What a `Fit` says of where it came from, with settings that were left open and how the run `settled` them."""
     device, panel = jax.devices()[0], window.panel
     return {
         "seed": seed,
@@ -122,4 +124,5 @@ def provenance_of(window: Window, seed: int, double: bool, seconds: float, start
         "periods_per_year": panel.periods_per_year,
         "preparation": panel.preparation,
         "n_observed": int(window.n_observed.sum()),
+        **settled,
     }

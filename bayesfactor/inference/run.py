@@ -35,7 +35,7 @@ from bayesfactor.inference.prepare import Given, aligned, check_given, prepared
 from bayesfactor.inference.probes import functions_of, probe_rows
 from bayesfactor.inference.progress import Latest, Report, progress_of
 from bayesfactor.inference.result import Fit
-from bayesfactor.inference.sampling import Draws, run_nuts
+from bayesfactor.inference.sampling import Draws, mass_matrix_of, run_nuts
 from bayesfactor.inference.settings import NUTS, SVI, Exact, Inference, as_seed
 from bayesfactor.inference.start import Sites, Start, sites_of, start_of
 from bayesfactor.inference.variational import MAX_STEPS, plan_for, program_of, redrawn, run_svi
@@ -377,6 +377,7 @@ def _computed(
             raise KeyboardInterrupt(resume.told) from None
     labelled = [_labelled(model, given, inference, one) for given, one in zip(givens, drawn, strict=True)]
     seconds = (time.perf_counter() - began) / len(givens)
+    settled = _settled(model, inference, givens[0])
     return [
         Fit(
             model=model,
@@ -384,10 +385,18 @@ def _computed(
             tree=tree,
             status=outcome.status,
             reasons=outcome.reasons,
-            provenance=provenance_of(given.window, seed, given.double, seconds, begin),
+            provenance=provenance_of(given.window, seed, given.double, seconds, begin, **settled),
         )
         for given, (tree, outcome), seed, begin in zip(givens, labelled, seeds, starts, strict=True)
     ]
+
+
+def _settled(model: Any, inference: Inference, given: Given) -> dict[str, str]:
+    """What the run made of settings that were left to it."""
+    if not isinstance(inference, NUTS):
+        return {}
+    asked = inference.mass_matrix
+    return {"mass_matrix": asked if asked != "auto" else mass_matrix_of(model, inference, given.data)}
 
 
 class _Drawn(NamedTuple):

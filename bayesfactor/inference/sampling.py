@@ -259,7 +259,7 @@ def run_nuts(
     keys = jax.vmap(split)(rng_key) if many else split(rng_key)
     data, start = jax.tree.map(jnp.asarray, (data, start))
     draw_axis = 2 if many else 1
-    framed = _is_framed(model, settings, jax.tree.map(lambda leaf: leaf[0], data) if many else data)
+    framed = mass_matrix_of(model, settings, jax.tree.map(lambda leaf: leaf[0], data) if many else data) == "dense"
     own = jax.eval_shape(programs.search, keys, data, start) if framed else None
     own = None if own is None else frame.Frame(*own)
     saved = None if checkpoint is None else checkpoint.load(jax.eval_shape(programs.start, keys, data, start, own)[0])
@@ -305,17 +305,17 @@ def run_nuts(
     return Draws(posterior, extras, end=_end(stacked, draw_axis))
 
 
-def _is_framed(model: Any, settings: NUTS, data: Any) -> bool:
-    """Whether chains move along axes of the curvature."""
+def mass_matrix_of(model: Any, settings: NUTS, data: Any) -> str:
+    """`settings.mass_matrix`, "auto" made definite: "dense" chains move along axes of the curvature."""
     asked = settings.mass_matrix
     if "dense" not in (asked, getattr(model, "mass_matrix", "diagonal")) or asked == "diagonal":
-        return False
+        return "diagonal"
     size = space.size_of(space.layout(model, data))
     if asked == "dense" and size > frame.MOST:
         raise DataError(
             f"mass_matrix='dense' is for {frame.MOST:,} parameters at most, and the model has {size:,}: give 'diagonal'"
         )
-    return asked == "dense" or size <= frame.LIMIT
+    return "dense" if asked == "dense" or size <= frame.LIMIT else "diagonal"
 
 
 def _end(points: dict[str, np.ndarray], axis: int) -> space.Place:

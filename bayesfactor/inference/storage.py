@@ -80,6 +80,8 @@ def load(path: str | Path, *, network: Any = None) -> Fit:
         status, reasons = str(attrs["status"]), tuple(json.loads(attrs["reasons"]))
         provenance = dict(json.loads(attrs["provenance"]))
         _check_whole(tree, model, settings, status, provenance)
+        if settings["class"] == "NUTS":  # of before it was a setting
+            settings.setdefault("mass_matrix", "diagonal")
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
         found = f"it has no {error}" if isinstance(error, KeyError) else error
         raise CorruptResultError(

@@ -177,7 +177,7 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
     ----------
     weights : of `portfolio_weights`.
     when : a period of it.
-    n : stocks a leg.
+    n : stocks a leg, at most half of those there are.
 
     Returns
     -------
@@ -193,7 +193,8 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
     for factor in month["factor"].values:
         mean = month["mean"].sel(factor=factor).dropna("asset")
         order = mean.sortby(mean)["asset"].values
-        for leg, held in (("long", order[::-1][:n]), ("short", order[:n])):
+        most = min(n, len(order) // 2)  # no stock is in both legs
+        for leg, held in (("long", order[::-1][:most]), ("short", order[:most])):
             for rank, asset in enumerate(held, start=1):
                 one = month.sel(factor=factor, asset=asset)
                 values = {name: float(one[name]) for name in ("mean", "lower", "upper")}

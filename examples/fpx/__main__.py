@@ -17,7 +17,7 @@ from . import markets, study
 # cannot follow; its k-hat says so.
 QUICK = {
     "embedded": study.Protocol((1, 2), (1, 2), (1.0,), False, bf.NUTS(warmup=100, draws=150, chains=2)),
-    "french": study.Protocol((1,), (1, 2), (1.0,), False, bf.NUTS(warmup=100, draws=150, chains=2)),
+    "french": study.Protocol((1,), (1, 2), (1.0,), False, bf.NUTS(warmup=250, draws=500, chains=4)),
 }
 FULL = {
     name: study.Protocol((1, 2), (1, 2, 3), (1.0, 0.1, 10.0), True, bf.NUTS(warmup=250, draws=250, chains=2))

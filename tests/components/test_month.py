@@ -71,9 +71,7 @@ def test_log_density_is_the_multivariate_normal_on_ragged_months(by_stock, n_sho
     for seed in range(5):
         law = make_law(seed, n_shocks, by_stock=by_stock)
         returns, observed = sample_month(law, seed)
-        assert log_density(law, returns, observed) == pytest.approx(
-            brute_force(law, returns, observed), abs=1e-10
-        )
+        assert log_density(law, returns, observed) == pytest.approx(brute_force(law, returns, observed), abs=1e-10)
 
 
 def test_unobserved_stocks_have_no_influence():
@@ -118,9 +116,7 @@ def test_a_shock_of_scale_zero_is_no_special_case():
     law = make_law()
     without = law._replace(loadings=law.loadings.at[:, 1].set(0.0))
     returns, observed = sample_month(law)
-    assert log_density(without, returns, observed) == pytest.approx(
-        brute_force(without, returns, observed), abs=1e-10
-    )
+    assert log_density(without, returns, observed) == pytest.approx(brute_force(without, returns, observed), abs=1e-10)
 
 
 def test_conditional_shocks_have_the_right_mean_and_covariance():

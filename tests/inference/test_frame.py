@@ -18,9 +18,9 @@ from scipy import stats
 import bayesfactor as bf
 from bayesfactor.errors import ConvergenceWarning, DataError
 from bayesfactor.inference import checkpoint as checkpoint_module
-from bayesfactor.inference import frame, space
+from bayesfactor.inference import frame, space, storage
 from bayesfactor.inference.checkpoint import Checkpoint
-from bayesfactor.inference.sampling import _is_framed, programs_for, run_nuts
+from bayesfactor.inference.sampling import mass_matrix_of, programs_for, run_nuts
 
 SIZE = 12
 SORTED = bf.SortedFactorModel(n_factors=1, hidden=())
@@ -115,7 +115,7 @@ def test_the_search_comes_back_from_where_nothing_can_be_said():
 def test_too_many_parameters_are_refused_before_memory_is_asked_for():
     wide = bf.FundamentalFactorModel(hidden=(100, 100), noise="normal")
     with pytest.raises(DataError, match=r"2,000 parameters at most, and the model has 1\d,\d{3}"):
-        _is_framed(wide, dataclasses.replace(SHORT, mass_matrix="dense"), wide.data(panel().arrays()))
+        mass_matrix_of(wide, dataclasses.replace(SHORT, mass_matrix="dense"), wide.data(panel().arrays()))
 
 
 # -------------------------------------------------------------------------------------------------- the sampler
@@ -175,12 +175,12 @@ def test_chains_do_not_begin_in_one_place():
 def test_models_say_what_suits_them_and_settings_have_the_last_word():
     with_sorts = SORTED.data(priced().arrays())
     linear = LINEAR.data(panel().arrays())
-    assert _is_framed(SORTED, SHORT, with_sorts)
-    assert not _is_framed(LINEAR, SHORT, linear)
-    assert _is_framed(LINEAR, dataclasses.replace(SHORT, mass_matrix="dense"), linear)
-    assert not _is_framed(SORTED, dataclasses.replace(SHORT, mass_matrix="diagonal"), with_sorts)
+    assert mass_matrix_of(SORTED, SHORT, with_sorts) == "dense"
+    assert mass_matrix_of(LINEAR, SHORT, linear) == "diagonal"
+    assert mass_matrix_of(LINEAR, dataclasses.replace(SHORT, mass_matrix="dense"), linear) == "dense"
+    assert mass_matrix_of(SORTED, dataclasses.replace(SHORT, mass_matrix="diagonal"), with_sorts) == "diagonal"
     wide = bf.SortedFactorModel(hidden=(100, 100))
-    assert not _is_framed(wide, SHORT, wide.data(priced().arrays()))
+    assert mass_matrix_of(wide, SHORT, wide.data(priced().arrays())) == "diagonal"
 
 
 def test_another_mass_matrix_is_refused():
@@ -234,3 +234,17 @@ def test_a_later_window_begins_where_the_earlier_one_ended():
     same, other = (made.tree["posterior"]["slope_mean"].values for made in (cold, warm))
     gap = np.abs(same.mean(axis=(0, 1)) - other.mean(axis=(0, 1))) / same.std(axis=(0, 1))
     assert 0 < gap.max() < 2.0  # another beginning, the same posterior
+
+
+def test_a_fit_tells_its_mass_matrix_and_files_of_before_it_was_a_setting_had_a_diagonal(tmp_path, monkeypatch):
+    made = fitted(SORTED, priced(), dataclasses.replace(SHORT, warmup=20, draws=4))
+    assert made.inference.mass_matrix == "auto"
+    assert made.provenance["mass_matrix"] == "dense"
+    assert bf.load(made.save(tmp_path / "new.nc")).inference == made.inference
+    assert fitted(LINEAR, panel(), SHORT).provenance["mass_matrix"] == "diagonal"
+    settings = storage._settings(made.inference)
+    del settings["mass_matrix"]
+    of_model = storage._settings(made.model)
+    monkeypatch.setattr(storage, "_settings", lambda one: settings if one is made.inference else of_model)
+    made.save(tmp_path / "old.nc")
+    assert bf.load(tmp_path / "old.nc").inference == dataclasses.replace(made.inference, mass_matrix="diagonal")

@@ -196,6 +196,9 @@ def test_factors_and_weights_of_later_months_follow_from_the_network_alone():
     best = weights["mean"].sel(time=later().times[2], factor="deep_1").to_series().dropna().sort_values()
     assert top.loc[("deep_1", "long", 1), "asset"] == best.index[-1]
     assert top.loc[("deep_1", "short", 1), "asset"] == best.index[0]
+    every = bf.top_holdings(weights, later().times[2], n=100).loc["deep_1"]
+    assert not every["asset"].duplicated().any(), "in one leg only"
+    assert len(every) == len(best) // 2 * 2
 
 
 def test_deep_characteristics_are_standardised_over_the_universe():
