@@ -237,7 +237,7 @@ def test_a_later_window_begins_where_the_earlier_one_ended():
 
 
 def test_a_fit_tells_its_mass_matrix_and_files_of_before_it_was_a_setting_had_a_diagonal(tmp_path, monkeypatch):
-    made = fitted(SORTED, priced(), dataclasses.replace(SHORT, warmup=20, draws=4))
+    made = fitted(SORTED, priced(), SHORT)
     assert made.inference.mass_matrix == "auto"
     assert made.provenance["mass_matrix"] == "dense"
     assert bf.load(made.save(tmp_path / "new.nc")).inference == made.inference
