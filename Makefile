@@ -24,7 +24,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 demo: $(VENV)/.stamp-run  ## fit, bands, comparison, report on the embedded data (2 to 6 minutes on two cores)
 	$(BIN)/bayesfactor demo --out demo
 
-test: $(VENV)/.stamp-dev  ## import contracts, then every test (about half an hour on two cores)
+test: $(VENV)/.stamp-dev  ## import contracts, then every test (about an hour on two cores)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
