@@ -29,7 +29,7 @@ class Fit:
         (its parameters, `elbo`, `khat`); `constant_data` with the probe rows; `start` (see the property).
     status : "ok", "warn" or "failed".
     reasons : why the status is not "ok".
-    provenance : seed, versions, device, wall time, panel fingerprint and how the panel was made.
+    provenance : seed, versions, device, wall time, panel fingerprint, how the panel was made; of NUTS its mass matrix.
     """
 
     model: Any

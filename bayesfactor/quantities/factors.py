@@ -199,7 +199,8 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
                 one = month.sel(factor=factor, asset=asset)
                 values = {name: float(one[name]) for name in ("mean", "lower", "upper")}
                 rows.append({"factor": factor, "leg": leg, "rank": rank, "asset": asset, **values})
-    table = pd.DataFrame(rows).set_index(["factor", "leg", "rank"])
+    index = ["factor", "leg", "rank"]
+    table = pd.DataFrame(rows, columns=[*index, "asset", "mean", "lower", "upper"]).set_index(index)
     said = {name: weights.attrs[name] for name in ("bands", "likelihood_kind") if name in weights.attrs}
     table.attrs = {name: weights.attrs.get(name) for name in ("units", "status", "prob")}
     table.attrs.update(said.items())

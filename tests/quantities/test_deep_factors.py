@@ -199,6 +199,7 @@ def test_factors_and_weights_of_later_months_follow_from_the_network_alone():
     every = bf.top_holdings(weights, later().times[2], n=100).loc["deep_1"]
     assert not every["asset"].duplicated().any(), "in one leg only"
     assert len(every) == len(best) // 2 * 2
+    assert bf.top_holdings(weights.sel(asset=[best.index[0]]), later().times[2]).empty
 
 
 def test_deep_characteristics_are_standardised_over_the_universe():
