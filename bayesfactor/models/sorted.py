@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +28,16 @@ from numpyro.contrib.module import random_eqx_module
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import LocScaleReparam
 
+from bayesfactor.components import beta_regression as betas
+from bayesfactor.components import factor_law, networks, penalties, rank_weights
 from bayesfactor.components import factor_regression as regression
-from bayesfactor.components import networks, rank_weights
 from bayesfactor.components.batches import map_in_batches
 from bayesfactor.components.month import MonthLaw
 from bayesfactor.components.noise import Noise, density
 from bayesfactor.errors import DataError, UnsupportedQuantityError, first_three
 from bayesfactor.models import priors
 from bayesfactor.models.checks import one_of, widths
+from bayesfactor.models.sorted_data import SortedData, typical_residual
 from bayesfactor.panel import PanelArrays
 
 Params = dict[str, Array]
@@ -44,54 +46,7 @@ NETWORK = "network"  # of the deep characteristics
 LOADING, BENCHMARK_LOADING = "loading_network", "benchmark_loading_network"
 SPARE_MONTHS = 24  # beyond assets and coefficients that a full residual covariance needs
 CPU_BLOCK, GPU_BLOCK = 2**15, 2**26  # numbers of a layer that are computed at once
-GAP_ROUNDS = 20  # of filling gaps before the typical residual is measured
 COMPLETED_AT_ONCE = 2**23  # numbers of Gram matrices on the host
-
-
-class SortedData(NamedTuple):
-    """What the program computes on.
-
-    Attributes
-    ----------
-    characteristics : (month, slot, characteristic), prepared.
-    returns : (month, slot) of the stocks, decimal per period, any finite number where not observed.
-    in_universe, observed : (month, slot) bool.
-    size : (month, slot) known before the month; None without sizes.
-    benchmarks : (month, benchmark), decimal per period.
-    assets : (month, test asset) returns of what is priced, decimal per period.
-    priced : (month, test asset) bool, which of them exist; None where all do.
-    slot : (month, test asset) of a stock that is priced; None for portfolios.
-    whitened : see `factor_regression`; None where the residual covariance is not full.
-    position : (month,) place of each in the window.
-    window : (time,) positions of all months of the window.
-    weight : () months of the window that each month stands for.
-    residual_scale : () typical sd of a test asset's residuals, decimal per period (`typical_residual`).
-    periods_per_year : ().
-    """
-
-    characteristics: Any
-    returns: Any
-    in_universe: Any
-    observed: Any
-    size: Any
-    benchmarks: Any
-    assets: Any
-    priced: Any
-    slot: Any
-    whitened: Any
-    position: Any
-    window: Any
-    weight: Any
-    residual_scale: Any
-    periods_per_year: Any
-
-    def batch(self, positions: Any) -> SortedData:
-        """The months at `positions` (month,) of the whole window, weighted up to it."""
-        by_month = ("characteristics", "returns", "in_universe", "observed", "size", "benchmarks", "assets", "priced")
-        values = {name: getattr(self, name) for name in (*by_month, "slot")}
-        months = {name: None if value is None else value[positions] for name, value in values.items()}
-        weight = self.window.shape[0] / positions.shape[0] + 0 * self.weight
-        return self._replace(**months, whitened=None, position=positions, weight=weight)
 
 
 @dataclass(frozen=True, repr=False)
@@ -238,9 +193,15 @@ class SortedFactorModel:
         return "full" if self.test_assets == "portfolios" and self.noise == "normal" else "by_asset"
 
     @property
+    def integrates_betas(self) -> bool:
+        """Whether the program leaves out betas of stocks, linear in characteristics, to be drawn by `complete`."""
+        linear = self.loadings == self.benchmark_loadings == "network" and not self.loading_hidden
+        return linear and not self.alpha and self.noise == "normal" and self.covariance == "common"
+
+    @property
     def collapses(self) -> bool:
-        """Whether the program leaves out the coefficients and the residuals' law, to be drawn by `complete`."""
-        return self.noise == "normal" and not self.cross_section_penalty
+        """Whether the program leaves out what is normal or conjugate given the rest, to be drawn by `complete`."""
+        return self.integrates_betas or (self.noise == "normal" and not self.cross_section_penalty)
 
     @property
     def mass_matrix(self) -> str:
@@ -384,6 +345,10 @@ class SortedFactorModel:
             self._check_balanced(priced, n_benchmarks)
         if self.covariance == "full":
             whitened = regression.whitened(assets / scale, self.pricing_error_penalty)
+        sums = None
+        if self.integrates_betas:
+            returns = np.asarray(arrays.returns, float) / scale
+            sums = betas.stock_sums(arrays.characteristics, returns, arrays.observed, self.cross_section_penalty)
         position = np.arange(n_time, dtype=np.int32)
         return SortedData(
             arrays.characteristics,
@@ -396,6 +361,7 @@ class SortedFactorModel:
             None if whole else priced,
             slot,
             whitened,
+            sums,
             position,
             position,
             np.ones_like(arrays.return_scale),
@@ -570,7 +536,9 @@ class SortedFactorModel:
             by_cell = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
             return jnp.sum(jnp.where(priced, by_cell, 0.0))
         value = law.log_density(residuals, priced, self.pricing_error_penalty)
-        return value + self._cross_section(law, residuals, priced)
+        if not self.cross_section_penalty:
+            return value
+        return value + penalties.cross_section(self.cross_section_penalty, law.variances[0], residuals, priced)
 
     def _require_density(self) -> None:
         if self.test_assets == "stocks":
@@ -609,14 +577,19 @@ class SortedFactorModel:
         if not self.collapses:
             self.joint(data)
             return
-        params = self._sample_networks(data) | self._sample_residual_factors(data)
+        params = self._sample_sorts(data)
+        if self.integrates_betas:  # whose prior does not scale with the residuals' variance
+            params["residual_variance_base"] = self._sample_variances(1)
+            numpyro.deterministic("residual_sd", jnp.sqrt(params["residual_variance_base"][0]) * data.residual_scale)
+        else:
+            params |= self._sample_beta_networks(data) | self._sample_residual_factors(data)
         params["factor_return"] = numpyro.deterministic("factor_return", self.factor_returns(params, data))
         numpyro.factor("returns", self.log_evidence(params, data))
 
     def joint(self, data: PanelArrays | SortedData) -> None:
         """The same posterior with every coefficient and residual scale a parameter, months in minibatches too."""
         data = self.data(data) if isinstance(data, PanelArrays) else data
-        params = self._sample_networks(data)
+        params = self._sample_sorts(data) | self._sample_beta_networks(data)
         params["factor_return"] = numpyro.deterministic("factor_return", self.factor_returns(params, data))
         law = self._sample_residuals(params, data)
         assets, regressors = self._regression(params, data)
@@ -632,6 +605,15 @@ class SortedFactorModel:
 
     def log_evidence(self, params: Params, data: SortedData) -> Array:
         """Log density () of the test assets' returns given the factors, all that `complete` draws integrated out."""
+        if self.integrates_betas:
+            every = jnp.concatenate([params["factor_return"], jnp.asarray(data.benchmarks)], axis=1)
+            return betas.log_evidence(
+                every / data.residual_scale,
+                data.stock_sums,
+                jnp.asarray(self._beta_precision(data.characteristics.shape[-1], every.shape[1]), every.dtype),
+                params["residual_variance_base"][0],
+                self.cross_section_penalty,
+            )
         assets, regressors = self._regression(params, data)
         penalty, precision = self.pricing_error_penalty, self._precision(data)
         priced = jnp.ones(assets.shape, bool) if data.priced is None else data.priced
@@ -699,55 +681,32 @@ class SortedFactorModel:
             by_cell = self._noise_density(params).log_density(residuals, jnp.sqrt(law.variances))
             return data.weight * jnp.sum(jnp.where(priced, by_cell, 0.0))
         whole = data.position.shape[0] == data.window.shape[0]
-        if whole or not self.pricing_error_penalty:
-            value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty)
-        else:
-            value = data.weight * law.log_density(residuals, priced) + self._penalty_of_halves(
-                law, residuals, priced, data
+        value = data.weight * law.log_density(residuals, priced, self.pricing_error_penalty if whole else 0.0)
+        if self.pricing_error_penalty and not whole:
+            self._check_batch(law, residuals.shape[0])
+            value = value + penalties.pricing_error_of_halves(
+                self.pricing_error_penalty, law.variances, residuals, priced, data.weight
             )
-        return value + data.weight * self._cross_section(law, residuals, priced)
+        if self.cross_section_penalty:
+            value = value + data.weight * penalties.cross_section(
+                self.cross_section_penalty, law.variances[0], residuals, priced
+            )
+        return value
 
-    def _cross_section(self, law: Any, residuals: Array, priced: Array) -> Array | float:
-        """What the penalty on the average residual of each month adds to a log density; AZT's second term."""
-        if not self.cross_section_penalty:
-            return 0.0
-        count = jnp.sum(priced, axis=1)
-        total = jnp.sum(jnp.where(priced, residuals, 0.0), axis=1)
-        squares = self.cross_section_penalty * total**2 / jnp.maximum(count, 1) / law.variances[0]
-        return 0.5 * jnp.sum(jnp.log1p(self.cross_section_penalty) * (count > 0) - squares)
-
-    def _penalty_of_halves(self, law: Any, residuals: Array, priced: Array, data: SortedData) -> Array:
-        """The pricing-error penalty from a minibatch: average residuals of its two halves, multiplied.
-
-        The square of one average (eq. 27 as published) is too large by its own variance. Months of a batch are drawn
-        without replacement, which makes the product too small by the variance of a month over their number: added back.
-        Unbiased for balanced panels; with gaps the averages are ratios.
-        """
-        half = residuals.shape[0] // 2
-        if half < 1:
+    def _check_batch(self, law: regression.Residuals, n_months: int) -> None:
+        """Refuse a minibatch whose average residuals cannot be penalised."""
+        if n_months < 2:
             raise DataError("pricing_error_penalty in minibatches needs two months a step or more: give a larger batch")
         if not isinstance(law, regression.Independent):
             raise DataError(
                 "pricing_error_penalty in minibatches needs residual_covariance='by_asset' or 'common'; fit the others "
                 "without batch"
             )
-        seen = jnp.where(priced, residuals, 0.0)
-        n_months = data.weight * jnp.sum(priced, axis=0)
-        first, second = (
-            jnp.sum(seen[part], axis=0) / jnp.maximum(jnp.sum(priced[part], axis=0), 1)
-            for part in (slice(None, half), slice(half, None))
-        )
-        count = jnp.maximum(jnp.sum(priced, axis=0), 2)
-        mean = jnp.sum(seen, axis=0) / count
-        variance = jnp.sum(jnp.where(priced, (residuals - mean) ** 2, 0.0), axis=0) / (count - 1)
-        square = first * second + variance / jnp.maximum(n_months, 1)
-        penalty = self.pricing_error_penalty
-        return 0.5 * jnp.sum(jnp.log1p(penalty) - penalty * n_months * square / law.variances)
 
     # ------------------------------------------------------------------ sample statements
 
-    def _sample_networks(self, data: SortedData) -> Params:
-        """Weights of all networks."""
+    def _sample_sorts(self, data: SortedData) -> Params:
+        """Weights of the deep characteristics."""
         n_characteristics = data.characteristics.shape[-1]
         with reparam(config=_non_centred):
             params = self._sample_network(NETWORK, n_characteristics, self.hidden)
@@ -755,10 +714,16 @@ class SortedFactorModel:
             # The scale of a deep characteristic means nothing: it is standardised.
             direction = priors.Direction(n_features, (self.n_factors,)).to_event(1)
             params["sort_weight"] = numpyro.sample("sort_weight", direction)
-            sizes = {"loading": self.n_factors, "benchmark_loading": data.benchmarks.shape[1]}
+        return params
+
+    def _sample_beta_networks(self, data: SortedData) -> Params:
+        """Weights of loadings that are functions of characteristics."""
+        params: Params = {}
+        sizes = {"loading": self.n_factors, "benchmark_loading": data.benchmarks.shape[1]}
+        with reparam(config=_non_centred):
             for name, network in (("loading", LOADING), ("benchmark_loading", BENCHMARK_LOADING)):
                 if getattr(self, f"{name}s") == "network" and sizes[name]:
-                    params |= self._sample_loading_network(name, network, sizes[name], n_characteristics)
+                    params |= self._sample_loading_network(name, network, sizes[name], data.characteristics.shape[-1])
         return params
 
     def _sample_network(self, name: str, n_characteristics: int, hidden: tuple[int, ...]) -> Params:
@@ -769,16 +734,25 @@ class SortedFactorModel:
         return {f"{name}.{leaf}": value for leaf, value in networks.parameters_of(drawn).items()}
 
     def _sample_loading_network(self, name: str, network: str, n_outputs: int, n_characteristics: int) -> Params:
-        """Level and slopes of loadings: over stocks they vary by about `loading_sd`."""
+        """Level and slopes of loadings."""
         params = self._sample_network(network, n_characteristics, self.loading_hidden)
         level = dist.Normal(0.0, self.loading_sd).expand([n_outputs]).to_event(1)
         params[f"{name}_level"] = numpyro.sample(f"{name}_level", level)
         n_features = self.loading_hidden[-1] if self.loading_hidden else n_characteristics
-        gain = networks.prior_gain(self.activation, len(self.loading_hidden)) if self.loading_hidden else 1.0
-        spread = self.loading_sd / (gain * math.sqrt(n_features / 3.0))  # ranks in [-1, 1] have mean square 1/3
-        slopes = dist.Normal(0.0, spread).expand([n_outputs, n_features]).to_event(2)
+        slopes = dist.Normal(0.0, self._slope_sd(n_features)).expand([n_outputs, n_features]).to_event(2)
         params[f"{name}_map"] = numpyro.sample(f"{name}_map", slopes)
         return params
+
+    def _slope_sd(self, n_features: int) -> float:
+        """Prior sd of what a loading gains by a feature: over stocks they vary by about `loading_sd`."""
+        gain = networks.prior_gain(self.activation, len(self.loading_hidden)) if self.loading_hidden else 1.0
+        return self.loading_sd / (gain * math.sqrt(n_features / 3.0))  # ranks in [-1, 1] have mean square 1/3
+
+    def _beta_precision(self, n_characteristics: int, n_factors: int) -> np.ndarray:
+        """Of the prior (coefficient,) of linear betas, as `beta_regression` numbers them."""
+        sd = np.full((n_factors, 1 + n_characteristics), self._slope_sd(n_characteristics))
+        sd[:, 0] = self.loading_sd
+        return sd.reshape(-1) ** -2.0
 
     def _sample_residual_factors(self, data: SortedData) -> Params:
         """Residual factors' loadings and unique variances, in typical residuals."""
@@ -806,9 +780,7 @@ class SortedFactorModel:
             return regression.Structured(params["residual_loading_base"], params["residual_unique_base"])
         if self.covariance == "full":
             return self._sample_precision(n_assets, scale)
-        n_variances = 1 if self.covariance == "common" else n_assets
-        variance = dist.InverseGamma(regression.SHAPE, 1.0).expand([n_variances]).to_event(1)
-        variances = numpyro.sample("residual_variance_base", variance)
+        variances = self._sample_variances(1 if self.covariance == "common" else n_assets)
         if self.noise == "student_t":
             excess = numpyro.sample("tail_excess_base", dist.Gamma(2.0, 0.2))
             params["degrees_of_freedom"] = numpyro.deterministic("degrees_of_freedom", 2.0 + excess)
@@ -819,6 +791,12 @@ class SortedFactorModel:
             own = own * jnp.sqrt(self._noise_density(params).variance)
         numpyro.deterministic("residual_sd", own)
         return regression.Independent(jnp.broadcast_to(variances, (n_assets,)))
+
+    def _sample_variances(self, count: int) -> Array:
+        """Variances (count,) of residuals, in typical ones."""
+        prior = dist.InverseGamma(regression.SHAPE, 1.0).expand([count]).to_event(1)
+        variances: Array = numpyro.sample("residual_variance_base", prior)
+        return variances
 
     def _sample_precision(self, n_assets: int, scale: Array) -> regression.Correlated:
         """``Sigma^-1 ~ Wishart`` by Bartlett's decomposition: no matrix is factorised."""
@@ -856,10 +834,15 @@ class SortedFactorModel:
         `alpha`, `loading`, `benchmark_loading`, `residual_sd`, `residual_covariance`, and `factor_mean`,
         `factor_covariance` with its root, by name: (draw, ...), decimal per period.
         """
-        n_draws = len(params["factor_return"])
-        done = _law_of_factors(params["factor_return"], data, self.factor_sharpe, rng)
+        deep = np.asarray(params["factor_return"], float)
+        n_draws, n_time, _ = deep.shape
+        benchmarks = np.broadcast_to(np.asarray(data.benchmarks, float), (n_draws, n_time, data.benchmarks.shape[1]))
+        every = np.concatenate([deep, benchmarks], axis=-1)
+        done = factor_law.draw_law(every, float(data.periods_per_year) / self.factor_sharpe**2, rng)
         if not self.collapses:
             return done
+        if self.integrates_betas:
+            return done | self._drawn_betas(every, np.asarray(params["residual_variance_base"], float), data, rng)
         n_assets = data.assets.shape[1]
         n_coefficients = max(int(self._precision(data).shape[0]), 1)
         own = n_coefficients**2 * (1 if data.priced is None else n_assets)
@@ -870,6 +853,32 @@ class SortedFactorModel:
             chunk = {name: np.asarray(value[first : first + size], float) for name, value in params.items()}
             parts.append(self._completed(chunk, data, rng))
         return done | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _drawn_betas(
+        self, factors: np.ndarray, variance: np.ndarray, data: SortedData, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Levels and slopes of betas given factors (draw, month, factor), benchmarks last, and variance (draw, 1)."""
+        precision = self._beta_precision(data.characteristics.shape[-1], factors.shape[-1])
+        sums = betas.StockSums(*(np.asarray(leaf, float) for leaf in data.stock_sums))
+        size = max(1, COMPLETED_AT_ONCE // len(precision) ** 2)
+        parts = [
+            betas.draw_betas(
+                rng,
+                factors[first : first + size] / float(data.residual_scale),
+                sums,
+                precision,
+                variance[first : first + size, 0],
+            )
+            for first in range(0, len(factors), size)
+        ]
+        drawn = np.concatenate(parts)
+        own = {"loading": drawn[:, : self.n_factors], "benchmark_loading": drawn[:, self.n_factors :]}
+        return {
+            f"{name}_{part}": value[..., 0] if part == "level" else value[..., 1:]
+            for name, value in own.items()
+            for part in ("level", "map")
+            if value.shape[1]
+        }
 
     def _completed(self, params: dict[str, Any], data: SortedData, rng: np.random.Generator) -> dict[str, Any]:
         """Coefficients and residual law of some draws."""
@@ -923,93 +932,6 @@ class SortedFactorModel:
             params["factor_return"] / data.residual_scale, data.benchmarks / data.residual_scale, intercept=self.alpha
         )
         return data.assets / data.residual_scale, regressors
-
-
-def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndarray, n_factors: int) -> float:
-    """Median over test assets of the sd of what benchmarks and as many common factors leave, decimal per period.
-
-    It sets the units of the priors. Common factors are principal components of what an intercept and the benchmarks
-    leave; at most one for three assets.
-
-    Parameters
-    ----------
-    assets, priced : (time, asset) returns and whether they exist.
-    benchmarks : (time, benchmark).
-    n_factors : deep factors of the model.
-
-    Raises
-    ------
-    DataError
-        When no asset has returns enough to tell, or they do not differ.
-    """
-    regressors = np.column_stack([np.ones(len(benchmarks)), np.asarray(benchmarks, float)])
-    left = np.zeros(assets.shape)
-    spare = priced.sum(axis=0) - regressors.shape[1]
-    usable = np.flatnonzero(spare >= regressors.shape[1] + n_factors)
-    for asset in usable:
-        seen = priced[:, asset]
-        own = np.asarray(assets[seen, asset], float)
-        slopes, *_ = np.linalg.lstsq(regressors[seen], own, rcond=None)
-        left[seen, asset] = own - regressors[seen] @ slopes
-    n_components = min(n_factors, len(usable) // 3)
-    left = _without_components(left[:, usable], priced[:, usable], n_components)
-    spreads = np.sqrt(np.sum(left**2, axis=0) / (spare[usable] - n_components))
-    scale = float(np.median(spreads)) if len(usable) else 0.0
-    if not scale > 1e-12:
-        raise DataError(
-            f"test assets must have returns that {benchmarks.shape[1]} benchmarks and {n_factors} factors do not "
-            f"explain entirely, in at least {2 * regressors.shape[1] + n_factors} months: none of {assets.shape[1]} has"
-        )
-    return scale
-
-
-def _without_components(values: np.ndarray, seen: np.ndarray, n_components: int) -> np.ndarray:
-    """Values (time, asset) less their principal components, 0 in gaps, which are filled by what components say."""
-    if not n_components:
-        return values
-    filled = values
-    for _ in range(1 if seen.all() else GAP_ROUNDS):
-        components = np.linalg.eigh(filled @ filled.T)[1][:, -n_components:]
-        explained = components @ (components.T @ filled)
-        for asset in np.flatnonzero(~seen.all(axis=0)):
-            own = seen[:, asset]
-            slopes, *_ = np.linalg.lstsq(components[own], values[own, asset], rcond=None)
-            explained[:, asset] = components @ slopes
-        filled = np.where(seen, values, explained)
-    return np.where(seen, values - explained, 0.0)
-
-
-def _law_of_factors(
-    factors: np.ndarray, data: SortedData, annual_sharpe: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Mean and covariance of deep and benchmark factors (draw, factor, ...): given the factors an exact draw.
-
-    ``mean | Sigma ~ N(0, Sigma S^2 / periods per year)`` with ``S`` the prior sd of an annual Sharpe ratio, and
-    Jeffreys' prior of ``Sigma``.
-    """
-    factors = np.asarray(factors, float)
-    n_draws, n_time, _ = factors.shape
-    benchmarks = np.broadcast_to(np.asarray(data.benchmarks, float), (n_draws, n_time, data.benchmarks.shape[1]))
-    every = np.concatenate([factors, benchmarks], axis=-1)
-    size = every.shape[-1]
-    prior_months = float(data.periods_per_year) / annual_sharpe**2
-    mean = every.mean(axis=1)
-    centred = every - mean[:, None]
-    moments = np.swapaxes(centred, 1, 2) @ centred
-    moments += prior_months * n_time / (prior_months + n_time) * mean[:, :, None] * mean[:, None, :]
-    # Factors that coincide in a draw must not end a run: a ten-billionth of their variance tells them apart.
-    moments = moments + 1e-10 * np.trace(moments, axis1=1, axis2=2)[:, None, None] / size * np.eye(size)
-    scale = np.linalg.cholesky(moments)
-    triangle = np.tril(rng.standard_normal(moments.shape), -1)
-    triangle[:, np.arange(size), np.arange(size)] = np.sqrt(
-        rng.chisquare(n_time - np.arange(size), size=(n_draws, size))
-    )
-    root = scale @ np.swapaxes(np.linalg.inv(triangle), -1, -2)
-    covariance = root @ np.swapaxes(root, -1, -2)
-    lower = np.linalg.cholesky(covariance)
-    normals = rng.standard_normal((n_draws, size, 1))
-    drawn = n_time / (prior_months + n_time) * mean + (lower @ normals)[..., 0] / math.sqrt(prior_months + n_time)
-    return {"factor_mean": drawn, "factor_covariance": covariance, "factor_covariance_root": lower}
 
 
 class _Coefficients(dist.Distribution):

@@ -18,10 +18,9 @@ import pytest
 from scipy import stats
 
 import bayesfactor as bf
+from bayesfactor.components import factor_law, rank_weights
 from bayesfactor.components import factor_regression as regression
-from bayesfactor.components import rank_weights
 from bayesfactor.inference.streaming import cast
-from bayesfactor.models import sorted as model_of_sorts
 from bayesfactor.models.sorted import SortedFactorModel
 from bayesfactor.quantities import alignment
 
@@ -271,8 +270,8 @@ def inverse_order(original: Any, factors: Any, reference: Any) -> Any:
     return np.argsort(order, axis=1), sign
 
 
-def prior_months_of_a_month(original: Any, factors: Any, data: Any, sharpe: float, rng: Any) -> Any:
-    return original(factors, data, sharpe * math.sqrt(12), rng)
+def prior_months_of_a_month(original: Any, factors: Any, prior_months: float, rng: Any) -> Any:
+    return original(factors, prior_months / 12, rng)
 
 
 def average_residual(original: Any, self: Any, params: Any, data: Any, rng: Any) -> Any:
@@ -315,7 +314,7 @@ DEFECTS = {
     "signs not aligned": (around(alignment, "signed_permutations", unsigned), "aligned"),
     "inverse permutation": (around(alignment, "signed_permutations", inverse_order), "aligned"),
     "annual Sharpe prior taken as monthly": (
-        around(model_of_sorts, "_law_of_factors", prior_months_of_a_month),
+        around(factor_law, "draw_law", prior_months_of_a_month),
         "law of factors",
     ),
     "average residual called alpha": (around(SortedFactorModel, "_completed", average_residual), "exact draws"),

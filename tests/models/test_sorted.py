@@ -20,7 +20,7 @@ from bayesfactor.components import factor_regression as fr
 from bayesfactor.components.noise import Huber, Laplace
 from bayesfactor.errors import DataError, UnsupportedQuantityError
 from bayesfactor.inference.streaming import cast
-from bayesfactor.models.sorted import typical_residual
+from bayesfactor.models.sorted_data import typical_residual
 
 ONE = {"n_factors": 1, "hidden": ()}
 BY_ASSET = {**ONE, "residual_covariance": "by_asset"}

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 import bayesfactor as bf
-from bayesfactor.models.sorted import SortedData
+from bayesfactor.models.sorted_data import SortedData
 from bayesfactor.quantities.assets import prob_beyond_zero
 
 N_SAMPLES, N_MONTHS, N_ASSETS, RESIDUAL_SD = 300, 60, 5, 0.015

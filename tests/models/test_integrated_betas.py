@@ -1,0 +1,187 @@
+"""Betas of stocks, linear in characteristics, integrated out: against dense matrices of every stock-month."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro import handlers
+from numpyro.infer.util import log_density
+from scipy import stats
+
+import bayesfactor as bf
+from bayesfactor.components import beta_regression
+from bayesfactor.inference.streaming import cast
+from tests.fits import with_data
+
+PENALTIES = (0.0, 1.5)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def panel() -> bf.Panel:
+    """12 ragged months of 10 stocks, one of which has no return in three of them."""
+    made = bf.simulate.priced_economy(
+        n_months=12, n_assets=10, n_characteristics=2, n_portfolios=3, seed=5, ragged=True
+    ).panel
+    returns = made.data["returns"].values.copy()
+    returns[:3, 0] = np.nan
+    return with_data(made, returns=returns)
+
+
+def stocks(penalty: float, **more) -> bf.SortedFactorModel:
+    return bf.SortedFactorModel(
+        2, (), test_assets="stocks", loadings="network", benchmark_loadings="network", loading_hidden=(), alpha=False,
+        residual_covariance="common", cross_section_penalty=penalty, loading_sd=0.7, **more,
+    )  # fmt: skip
+
+
+def at_prior(model, data, seed: int) -> dict:
+    """All sites of `joint`, deterministic ones included."""
+    sites = handlers.trace(handlers.seed(model.joint, jax.random.key(seed))).get_trace(data)
+    return {name: site["value"] for name, site in sites.items() if site["type"] in ("sample", "deterministic")}
+
+
+def value(program, data, params) -> float:
+    sites = handlers.trace(handlers.seed(program, jax.random.key(0))).get_trace(data)
+    own = [name for name, site in sites.items() if site["type"] == "sample" and not site["is_observed"]]
+    return float(log_density(program, (data,), {}, {name: params[name] for name in own})[0])
+
+
+def dense(model, data, params):
+    """Design (stock-month, coefficient), returns and precision of residuals, in typical residuals; prior sds."""
+    scale = float(data.residual_scale)
+    factors = np.concatenate([params["factor_return"], data.benchmarks], axis=1) / scale
+    rows, left, blocks = [], [], []
+    for month, observed in enumerate(np.asarray(data.observed)):
+        x = np.column_stack([np.ones(observed.sum()), np.asarray(data.characteristics)[month, observed]])
+        rows.append(np.concatenate([f * x for f in factors[month]], axis=1))
+        left.append(np.asarray(data.returns)[month, observed] / scale)
+        n = observed.sum()
+        blocks.append(np.eye(n) + model.cross_section_penalty / n)
+    start = np.cumsum([0, *(len(block) for block in blocks)])
+    whole = np.zeros((start[-1], start[-1]))
+    for first, last, block in zip(start, start[1:], blocks, strict=False):
+        whole[first:last, first:last] = block
+    slope = model.loading_sd / np.sqrt(2 / 3)
+    sd = np.tile([model.loading_sd, slope, slope], factors.shape[1])
+    return np.concatenate(rows), np.concatenate(left), whole, sd
+
+
+def conditional(model, data, params) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the betas given factors and variance."""
+    x, r, m, sd = dense(model, data, params)
+    variance = float(params["residual_variance_base"][0])
+    covariance = np.linalg.inv(x.T @ m @ x / variance + np.diag(sd**-2.0))
+    return covariance @ x.T @ m @ r / variance, covariance
+
+
+def flat(params) -> np.ndarray:
+    """Betas by factor, level and slopes, benchmarks last."""
+    parts = [
+        np.concatenate([np.asarray(params[f"{name}_level"])[..., None], np.asarray(params[f"{name}_map"])], axis=-1)
+        for name in ("loading", "benchmark_loading")
+    ]
+    both = np.concatenate(parts, axis=-2)
+    return both.reshape(*both.shape[:-2], -1)
+
+
+def data_of(model):
+    return jax.tree.map(jnp.asarray, cast(model.data(panel().arrays()), True))
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_program_is_the_joint_one_with_betas_integrated_out(penalty):
+    model = stocks(penalty)
+    assert model.integrates_betas
+    data = data_of(model)
+    for seed in range(3):
+        params = at_prior(model, data, seed)
+        mean, covariance = conditional(model, data, params)
+        own = stats.multivariate_normal(mean, covariance).logpdf(flat(params))
+        assert value(model.joint, data, params) == pytest.approx(value(model, data, params) + own, abs=1e-7)
+
+
+def test_the_evidence_is_the_density_of_all_stock_months():
+    model = stocks(0.0)
+    data = data_of(model)
+    params = at_prior(model, data, 4)
+    x, r, _, sd = dense(model, data, params)
+    variance = float(params["residual_variance_base"][0])
+    want = stats.multivariate_normal(np.zeros(len(r)), variance * np.eye(len(r)) + x @ np.diag(sd**2) @ x.T).logpdf(r)
+    assert float(model.log_evidence(params, data)) == pytest.approx(want, abs=1e-8)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_betas_are_drawn_from_their_exact_conditional(penalty):
+    model = stocks(penalty)
+    data = data_of(model)
+    params = at_prior(model, data, 1)
+    mean, covariance = conditional(model, data, params)
+    n = 20_000
+    names = ("factor_return", "residual_variance_base")
+    repeated = {name: np.repeat(np.asarray(params[name])[None], n, axis=0) for name in names}
+    drawn = flat(model.complete(repeated, jax.tree.map(np.asarray, data), np.random.default_rng(3)))
+    sd = np.sqrt(np.diag(covariance))
+    assert np.all(np.abs(drawn.mean(axis=0) - mean) < 5 * sd / np.sqrt(n))
+    np.testing.assert_allclose(np.cov(drawn.T) / np.outer(sd, sd), covariance / np.outer(sd, sd), atol=0.04)
+
+
+def test_cost_does_not_depend_on_the_number_of_stocks_once_sums_are_known():
+    data = stocks(0.0).data(panel().arrays())
+    n_months, n_characteristics = data.returns.shape[0], data.characteristics.shape[-1]
+    assert data.stock_sums.gram.shape == (n_months, 1 + n_characteristics, 1 + n_characteristics)
+    assert data.batch(np.array([0, 4])).stock_sums is None
+
+
+def test_an_empty_month_says_nothing():
+    rng = np.random.default_rng(0)
+    z, r = rng.normal(size=(4, 6, 2)), rng.normal(size=(4, 6))
+    seen = rng.random((4, 6)) < 0.7
+    seen[2] = False
+    factors, precision = rng.normal(size=(4, 1)), np.ones(3)
+    kept = [0, 1, 3]
+    some, all_of = (
+        float(
+            beta_regression.log_evidence(
+                jnp.asarray(factors[months]),
+                beta_regression.stock_sums(z[months], r[months], seen[months], 2.0),
+                jnp.asarray(precision),
+                jnp.asarray(0.8),
+                2.0,
+            )
+        )
+        for months in (kept, slice(None))
+    )
+    assert all_of == pytest.approx(some, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loading_hidden": (2,)}, {"benchmark_loadings": "constant"}, {"noise": "laplace"}, {"alpha": True}],
+)
+def test_other_betas_stay_in_the_program(change):
+    settings = {
+        "n_factors": 2, "hidden": (), "test_assets": "stocks", "loadings": "network", "benchmark_loadings": "network",
+        "loading_hidden": (), "alpha": False, "residual_covariance": "common",
+    }  # fmt: skip
+    assert bf.SortedFactorModel(**settings).integrates_betas
+    assert not bf.SortedFactorModel(**settings | change).integrates_betas
+
+
+def test_a_fit_has_the_betas_that_its_program_left_out():
+    model = stocks(0.0)
+    with pytest.warns(bf.errors.ConvergenceWarning):
+        fit = bf.fit(model, panel(), bf.NUTS(warmup=20, draws=20, chains=2, max_tree_depth=4), seed=1, progress=False)
+    posterior = fit.tree["posterior"]
+    assert posterior["loading_map"].shape == (2, 20, 2, 2)
+    assert posterior["benchmark_loading_level"].shape == (2, 20, 1)
+    assert fit.likelihood_kind == "pseudo-likelihood"
