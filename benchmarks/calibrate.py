@@ -67,6 +67,9 @@ PRICED = simulate.priced_economy(
     n_months=40, n_assets=15, n_characteristics=2, n_portfolios=4, seed=5, n_factors=1, ragged=True
 ).panel
 SORTS = NUTS(warmup=150, draws=100, chains=2, max_tree_depth=6)
+PRICED_BY_TWO = simulate.priced_economy(
+    n_months=40, n_assets=15, n_characteristics=3, n_portfolios=5, seed=6, n_factors=2, ragged=True
+).panel
 one_sort = partial(SortedFactorModel, n_factors=1, hidden=())
 LONG, HALF, MONTH = Design(), Design(n_months=30), Design(n_months=1, n_assets=40)
 
@@ -95,6 +98,11 @@ FAMILIES: dict[str, Family] = {
     "sorted, residual factors, NUTS": Family(one_sort(residual_covariance="factors", residual_rank=1), SORTS, PRICED),
     "sorted, pricing-error penalty, NUTS": Family(
         one_sort(residual_covariance="by_asset", alpha=False, pricing_error_penalty=2.0), SORTS, PRICED
+    ),
+    "sorted, two factors, NUTS": Family(
+        SortedFactorModel(n_factors=2, hidden=()),
+        NUTS(warmup=250, draws=250, chains=2, max_tree_depth=6),
+        PRICED_BY_TWO,
     ),
     "sorted, two factors of a network, NUTS": Family(SortedFactorModel(n_factors=2, hidden=(2,)), SORTS, PRICED),
     "sorted, Student-t, NUTS": Family(one_sort(noise="student_t"), SORTS, PRICED),

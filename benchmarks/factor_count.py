@@ -104,10 +104,10 @@ def main() -> None:
             ],
             rows,
         ),
-        "A missing factor costs nats that no sampling error explains. A surplus one gains nothing on months that it "
-        "was not learned from, and its loadings are not determined: it stands beside a true factor, and the two share "
-        "what that one explains. Compare `pricing_scores` of models on the same later months, and look at the sd of "
-        "`loadings`, before a deep factor is believed.",
+        "How to read it: a missing factor should cost nats that no sampling error explains. A surplus one should gain "
+        "nothing on months that it was not learned from, and have loadings that are not determined: it stands beside a "
+        "true factor, and the two share what that one explains. Compare `pricing_scores` of models on the same later "
+        "months, and look at the sd of `loadings`, before a deep factor is believed.",
     ]
     PAGE.write_text("\n\n".join(text) + "\n")
 

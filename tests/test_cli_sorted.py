@@ -129,12 +129,15 @@ def test_every_choice_reaches_the_model(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(bf, "fit", stop)
     words = ["fit", "sorted", folder / "data.parquet", *READ, "--out", folder / "none.nc"]
-    call(*words, "--test-assets", "stocks", "--weights", "value", "--residuals", "common", "--no-alpha", code=2)
+    by_value = ["--weights", "value", "--size-in", "log", "--hidden", "none"]
+    call(*words, "--test-assets", "stocks", *by_value, "--residuals", "common", "--no-alpha", code=2)
     more = ["--hidden", "3,2", "--activation", "softplus", "--penalty", "2.5", "--no-alpha", "--factors", "3"]
     call(*words, "--sorts", "x1:3", *more, "--noise", "normal", "--residuals", "by_asset", code=2)
     call(*words, "--sorts", "x1:3", code=2)
     assert seen == [
-        bf.SortedFactorModel(test_assets="stocks", weights="value", residual_covariance="common", alpha=False),
+        bf.SortedFactorModel(
+            hidden=(), test_assets="stocks", weights="value", size_in="log", residual_covariance="common", alpha=False
+        ),
         bf.SortedFactorModel(
             n_factors=3, hidden=(3, 2), activation="softplus", pricing_error_penalty=2.5, alpha=False,
             residual_covariance="by_asset",

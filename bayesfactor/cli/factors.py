@@ -105,7 +105,7 @@ def loadings(fit: FitFile, prob: Prob = 0.9, csv: Csv = None) -> None:
 def alphas(
     fit: FitFile,
     within: Annotated[
-        float, typer.Option("--within", min=0.0, help="Alphas smaller than this do not matter, decimal per period.")
+        float, typer.Option("--within", min=0.0, help="Alphas smaller than this do not matter, decimal per month.")
     ] = 0.001,
     prob: Prob = 0.9,
     csv: Csv = None,

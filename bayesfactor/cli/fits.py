@@ -77,6 +77,7 @@ def fit(
     require_folder(out)
     of_sorted: dict[str, Any] = {"factors": factors, "weights": weights, "test_assets": test_assets, "alpha": alpha}
     of_sorted |= {"residuals": residuals, "penalty": penalty}
+    of_sorted["size_in"] = reading.size_in if weights == "value" else None
     chosen: Any
     if model is Fitted.sorted:
         refuse("the sorted model", pooling=pooling)

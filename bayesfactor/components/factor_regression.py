@@ -186,22 +186,28 @@ class Whitened(NamedTuple):
 
     Attributes
     ----------
-    returns : (time, asset) ``R A_0^(-T/2)``, ``A_0 = S_0 + R'MR``.
+    returns : (time, asset) ``W = M^(1/2) R L^-T``, with ``L L' = A_0 = S_0 + R'MR``.
+    spare : (asset, asset) a root of ``I - W'W``: ``L^-1 S_0^(1/2)``.
     log_determinant : () of ``A_0``.
     """
 
     returns: Any
+    spare: Any
     log_determinant: Any
 
 
 def whitened(returns: Floats, penalty: float) -> Whitened:
     """From balanced returns (time, asset), on the host, once for all draws."""
-    n_months, n_assets = returns.shape
-    total = returns.sum(axis=0)
-    moments = WISHART_SCALE * np.eye(n_assets) + returns.T @ returns
-    moments = moments + penalty / n_months * np.outer(total, total)
-    root = np.linalg.cholesky(moments)
-    return Whitened(np.linalg.solve(root, returns.T).T, 2.0 * np.sum(np.log(np.diag(root))))
+    n_assets = returns.shape[1]
+    weighed = _weighed(returns, penalty)
+    root = np.linalg.cholesky(WISHART_SCALE * np.eye(n_assets) + weighed.T @ weighed)
+    inverse = np.linalg.inv(root)
+    return Whitened(weighed @ inverse.T, math.sqrt(WISHART_SCALE) * inverse, 2.0 * np.sum(np.log(np.diag(root))))
+
+
+def _weighed(columns: Any, penalty: float) -> Any:
+    """``M^(1/2) X`` of X (time, column)."""
+    return columns + (math.sqrt(1.0 + penalty) - 1.0) * columns.mean(axis=0) if penalty else columns
 
 
 def log_evidence_of_full_covariance(
@@ -211,15 +217,17 @@ def log_evidence_of_full_covariance(
 
     The prior is ``Sigma ~ InverseWishart(n_assets + 3, 2 I)``. The determinant of the assets' residual moments is that
     of a matrix of coefficients: ``|A_0 - B'V^-1 B| = |A_0| |V - B A_0^-1 B'| / |V|`` with ``V = P_0 + X'MX``,
-    ``B = X'MR``, so that a gradient costs no more than the product ``X'R``.
+    ``B = X'MR``, so that a gradient costs no more than products with ``R``. Where assets explain the factors nearly
+    entirely that difference is a small one of large numbers: it is a sum of squares, ``P_0 + E'E + F F'`` with ``E``
+    what ``W`` leaves of ``M^(1/2) X`` and ``F = X'M^(1/2) W S``, ``S`` the root of ``I - W'W``.
     """
     n_months, n_assets = whitened.returns.shape
-    gram = sums.gram + jnp.diag(precision)
-    seen = regressors.T @ whitened.returns
-    if penalty:
-        seen = seen + penalty / n_months * jnp.outer(jnp.sum(regressors, axis=0), jnp.sum(whitened.returns, axis=0))
-    _, log_prior_and_data = symmetric_inverse(gram)
-    _, log_left = symmetric_inverse(gram - seen @ seen.T)
+    weighed = _weighed(regressors, penalty)
+    seen = weighed.T @ whitened.returns
+    left = weighed - whitened.returns @ seen.T
+    spare = seen @ whitened.spare
+    _, log_prior_and_data = symmetric_inverse(sums.gram + jnp.diag(precision))
+    _, log_left = symmetric_inverse(left.T @ left + spare @ spare.T + jnp.diag(precision))
     log_moments = whitened.log_determinant + log_left - log_prior_and_data
     degrees = n_assets + DEGREES
     return (
@@ -233,21 +241,23 @@ def log_evidence_of_full_covariance(
 
 
 def log_evidence_of_residual_factors(
-    returns: Array, sums: Sums, precision: Array, penalty: float, law: Structured
+    regressors: Array, returns: Array, sums: Sums, precision: Array, penalty: float, law: Structured
 ) -> Array:
-    """Log density () of balanced returns (time, asset) given the residuals' covariance, coefficients integrated out."""
+    """Log density () of balanced returns (time, asset) given the residuals' covariance, coefficients integrated out.
+
+    ``R'MR - B'V^-1 B = E'ME + C'P_0 C`` with ``C`` the mean coefficients and ``E`` what they leave: squares, where the
+    difference would be a small one of large numbers.
+    """
     n_months, n_assets = returns.shape
     inverse, log_determinant = symmetric_inverse(sums.gram + jnp.diag(precision))
     inner, log_covariance = law.inner()
     scaled = law.loadings / law.unique[:, None]
-    # tr Sigma^-1 (R'MR - B'V^-1 B), Sigma^-1 by Woodbury.
-    explained = jnp.sum((sums.projection @ inverse) * sums.projection, axis=-1)
-    trace = jnp.sum((sums.square - explained) / law.unique)
-    shocks = returns @ scaled
-    total = jnp.sum(shocks, axis=0)
-    moments = shocks.T @ shocks + penalty / n_months * jnp.outer(total, total)
-    seen = sums.projection.T @ scaled
-    trace = trace - jnp.sum(inner * (moments - seen.T @ inverse @ seen))
+    coefficients = sums.projection @ inverse  # (asset, coefficient)
+    left = _weighed(returns, penalty) - _weighed(regressors, penalty) @ coefficients.T
+    # tr Sigma^-1 (E'ME + C'P_0 C), Sigma^-1 by Woodbury.
+    trace = jnp.sum((jnp.sum(left**2, axis=0) + coefficients**2 @ precision) / law.unique)
+    shocks, shared = left @ scaled, coefficients.T @ scaled
+    trace = trace - jnp.sum(inner * (shocks.T @ shocks + (shared.T * precision) @ shared))
     return (
         0.5 * n_assets * (jnp.sum(jnp.log(precision)) - log_determinant + jnp.log1p(penalty))
         - 0.5 * n_months * (n_assets * LOG_2PI + log_covariance)

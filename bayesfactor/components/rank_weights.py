@@ -37,6 +37,7 @@ def _exponential(z: Array) -> Array:
 _SCORES: dict[str, Callable[[Array], Array]] = {"softmax": lambda z: z, "exponential": _exponential}
 FORMS = (*_SCORES, "equal", "linear", "value")
 DIFFERENTIABLE = tuple(_SCORES)
+LOST = 0.5  # of a leg's weight, without a return: what the other half earned is hardly the leg's return
 
 
 class Legs(NamedTuple):

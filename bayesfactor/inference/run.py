@@ -457,6 +457,8 @@ def _labelled(model: Any, given: Given, inference: Inference, drawn: _Drawn) -> 
             outcome = worst(outcome, of_restarts(draws.guide["elbo"][:, -1]))
         if inference.steps == "auto":
             outcome = worst(outcome, of_steps(draws.guide["n_steps"], MAX_STEPS))
+    if hasattr(model, "doubts") and (doubts := model.doubts(draws.posterior, given.data, given.window.times)):
+        outcome = worst(outcome, Verdict("warn", tuple(doubts)))
     return tree, outcome
 
 

@@ -39,6 +39,7 @@ from bayesfactor.models import priors
 from bayesfactor.models.checks import one_of, widths
 from bayesfactor.models.sorted_data import SortedData, typical_residual
 from bayesfactor.panel import PanelArrays
+from bayesfactor.panel.market_value import market_values
 
 Params = dict[str, Array]
 
@@ -46,6 +47,7 @@ NETWORK = "network"  # of the deep characteristics
 LOADING, BENCHMARK_LOADING = "loading_network", "benchmark_loading_network"
 SPARE_MONTHS = 24  # beyond assets and coefficients that a full residual covariance needs
 CPU_BLOCK, GPU_BLOCK = 2**15, 2**26  # numbers of a layer that are computed at once
+LOOKED_AT = 16  # draws of which legs without returns are sought
 COMPLETED_AT_ONCE = 2**23  # numbers of Gram matrices on the host
 
 
@@ -62,8 +64,10 @@ class SortedFactorModel:
     activation : "tanh", "softplus", "relu" or "identity".
     weights : how a deep characteristic becomes a portfolio: "exponential" (default, eq. 19 with
         ``y+ = -50 exp(-5y)``), "softmax" (``y+ = y``), or "equal" (top and bottom third), "linear" (in the rank),
-        "value" (thirds, weighted by size), which have no derivative: use those with ``hidden=()`` and one
-        characteristic, as the classical sorts.
+        "value" (thirds, weighted by size): classical sorts, which have no derivative, of one characteristic in a panel
+        that has no other, with ``hidden=()``. A missing characteristic has its prepared value, the middle, where
+        ``panel.sorts`` leaves the stock out: the two agree where none is missing.
+    size_in : for "value", what the panel's `size` holds: "level" (market value, in any unit) or "log".
     test_assets : what is priced: "portfolios", those of ``panel.join_portfolios``, or "stocks", the panel's own.
         Stocks on both sides are not a density of their returns: the fit says "pseudo-likelihood" and is refused by
         comparisons of densities.
@@ -106,6 +110,7 @@ class SortedFactorModel:
     hidden: tuple[int, ...] = (8,)
     activation: str = "tanh"
     weights: str = "exponential"
+    size_in: str | None = None
     test_assets: str = "portfolios"
     loadings: str = "constant"
     benchmark_loadings: str = "constant"
@@ -135,6 +140,15 @@ class SortedFactorModel:
             one_of(name, getattr(self, name), ("constant", "network"))
         one_of("residual_covariance", self.residual_covariance, ("auto", "full", "factors", "by_asset", "common"))
         one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
+        if self.weights == "value":
+            one_of("size_in", self.size_in, ("level", "log"))
+        elif self.size_in is not None:
+            raise DataError(f"size_in={self.size_in!r} is for weights='value' only: got weights={self.weights!r}")
+        if self.weights not in rank_weights.DIFFERENTIABLE and self.hidden:
+            raise DataError(
+                f"weights={self.weights!r} depend on order alone, and networks below them learn nothing: give "
+                "hidden=() with them, and a panel of one characteristic"
+            )
         scales = {name: getattr(self, name) for name in ("huber_delta", "alpha_sd", "loading_sd", "factor_sharpe")}
         wrong = {name: value for name, value in scales.items() if not 0 < value < math.inf}
         if wrong:
@@ -327,8 +341,12 @@ class SortedFactorModel:
         benchmarks = np.zeros((n_time, 0)) if arrays.benchmarks is None else np.asarray(arrays.benchmarks)
         if not np.isfinite(benchmarks).all():
             raise DataError("every benchmark must be known in every month that is fitted: give join_benchmark them all")
-        if self.weights == "value" and arrays.size is None:
-            raise DataError("weights='value' needs sizes: give size= to read_frame, or join_size")
+        if self.weights not in rank_weights.DIFFERENTIABLE and n_characteristics > 1:
+            raise DataError(
+                f"weights={self.weights!r} depend on order alone, through which nothing can be learned: they are for "
+                f"one characteristic, and the panel has {n_characteristics}. Use 'exponential' or 'softmax', or a "
+                "panel with one (read_frame with exclude=)"
+            )
         assets, slot = self._assets(arrays)
         priced = np.isfinite(assets)
         if not priced.any(axis=0).all():
@@ -355,7 +373,7 @@ class SortedFactorModel:
             arrays.returns,
             arrays.in_universe,
             arrays.observed,
-            arrays.size if self.weights == "value" else None,
+            self.sizes(arrays),
             benchmarks,
             assets,
             None if whole else priced,
@@ -367,6 +385,26 @@ class SortedFactorModel:
             np.ones_like(arrays.return_scale),
             np.asarray(scale),
             arrays.periods_per_year,
+        )
+
+    def sizes(self, arrays: PanelArrays) -> np.ndarray | None:
+        """Market values (month, slot), up to a factor by month, of `weights` "value"; None for others.
+
+        Raises
+        ------
+        DataError, UnitsError
+            When the panel has no sizes, or they are not what `size_in` says.
+        """
+        if self.weights != "value":
+            return None
+        if arrays.size is None:
+            raise DataError("weights='value' needs sizes: give size= to read_frame, or join_size")
+        size = np.where(arrays.in_universe, arrays.size, np.nan)
+        return market_values(
+            size,
+            self.size_in,
+            cells=lambda bad: f"{bad.sum():,} stock-months, first in the month at position {np.argwhere(bad)[0, 0]}",
+            period=lambda position: f"the month at position {position}",
         )
 
     def _assets(self, arrays: PanelArrays) -> tuple[np.ndarray, np.ndarray | None]:
@@ -499,6 +537,39 @@ class SortedFactorModel:
             result["probe_benchmark_loading"] = benchmark
         return result
 
+    def doubts(self, posterior: dict[str, np.ndarray], data: SortedData, times: pd.DatetimeIndex) -> list[str]:
+        """Why a fit is to be doubted although its draws are right: legs of stocks that have no returns.
+
+        Parameters
+        ----------
+        posterior : (chain, draw, ...); about `LOOKED_AT` of the draws are looked at.
+        data, times : what the program was run on, and its months.
+        """
+        if not np.any(np.asarray(data.in_universe) & ~np.asarray(data.observed)):
+            return []
+        names = [name for name in posterior if name == "sort_weight" or name.startswith(f"{NETWORK}.")]
+        flat = {name: posterior[name].reshape(-1, *posterior[name].shape[2:]) for name in names}
+        every = max(1, len(flat["sort_weight"]) // LOOKED_AT)
+        months = (data.characteristics, data.returns, data.in_universe, data.observed, data.size)
+
+        def of_month(params: Params, month: tuple[Any, ...]) -> Array:
+            z, returns, universe, observed, size = month
+            legs = self.portfolio_weights(params, z, universe, size)
+            return jnp.max(jnp.stack(rank_weights.portfolio_returns(legs, returns, observed).share_moved))
+
+        def of_draw(params: Params) -> Array:
+            return jax.lax.map(partial(of_month, params), jax.tree.map(jnp.asarray, months))
+
+        moved = jax.jit(partial(jax.lax.map, of_draw))({name: value[::every] for name, value in flat.items()})
+        lost = np.asarray(jnp.mean(moved, axis=0)) > rank_weights.LOST
+        if not lost.any():
+            return []
+        told = first_three(f"{time:%Y-%m-%d}" for time in times[lost])
+        return [
+            f"in {lost.sum()} of {len(times)} months more than {rank_weights.LOST:.0%} of a leg belonged to stocks "
+            f"without a return, and the others, or 0, stand for it: {told}"
+        ]
+
     # ------------------------------------------------------------------ test assets given everything
 
     def simulate_assets(self, params: Params, arrays: PanelArrays, rng_key: Array) -> PanelArrays:
@@ -577,7 +648,7 @@ class SortedFactorModel:
         if not self.collapses:
             self.joint(data)
             return
-        params = self._sample_sorts(data)
+        params = self.sample_sorts(data.characteristics.shape[-1])
         if self.integrates_betas:  # whose prior does not scale with the residuals' variance
             params["residual_variance_base"] = self._sample_variances(1)
             numpyro.deterministic("residual_sd", jnp.sqrt(params["residual_variance_base"][0]) * data.residual_scale)
@@ -589,7 +660,7 @@ class SortedFactorModel:
     def joint(self, data: PanelArrays | SortedData) -> None:
         """The same posterior with every coefficient and residual scale a parameter, months in minibatches too."""
         data = self.data(data) if isinstance(data, PanelArrays) else data
-        params = self._sample_sorts(data) | self._sample_beta_networks(data)
+        params = self.sample_sorts(data.characteristics.shape[-1]) | self._sample_beta_networks(data)
         params["factor_return"] = numpyro.deterministic("factor_return", self.factor_returns(params, data))
         law = self._sample_residuals(params, data)
         assets, regressors = self._regression(params, data)
@@ -623,7 +694,7 @@ class SortedFactorModel:
             return regression.log_evidence_of_full_covariance(regressors, data.whitened, sums, precision, penalty)
         if self.covariance == "factors":
             law = regression.Structured(params["residual_loading_base"], params["residual_unique_base"])
-            return regression.log_evidence_of_residual_factors(assets, sums, precision, penalty, law)
+            return regression.log_evidence_of_residual_factors(regressors, assets, sums, precision, penalty, law)
         if self.covariance == "common":
             return regression.log_evidence_of_one_variance(sums, precision, penalty, months)
         return jnp.sum(regression.log_evidence_by_asset(sums, precision, penalty, months))
@@ -705,9 +776,8 @@ class SortedFactorModel:
 
     # ------------------------------------------------------------------ sample statements
 
-    def _sample_sorts(self, data: SortedData) -> Params:
-        """Weights of the deep characteristics."""
-        n_characteristics = data.characteristics.shape[-1]
+    def sample_sorts(self, n_characteristics: int) -> Params:
+        """Sample statements of the weights of the deep characteristics."""
         with reparam(config=_non_centred):
             params = self._sample_network(NETWORK, n_characteristics, self.hidden)
             n_features = self.hidden[-1] if self.hidden else n_characteristics

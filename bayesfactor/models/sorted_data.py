@@ -63,7 +63,8 @@ def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndar
     """Median over test assets of the sd of what benchmarks and as many common factors leave, decimal per period.
 
     It sets the units of the priors. Common factors are principal components of what an intercept and the benchmarks
-    leave; at most one for three assets.
+    leave, one fewer than there are assets at most. They take their share of the residuals along, which is given back on
+    average; where they leave a single direction that says little of any one asset, the mean is taken over all.
 
     Parameters
     ----------
@@ -85,10 +86,12 @@ def typical_residual(assets: np.ndarray, priced: np.ndarray, benchmarks: np.ndar
         own = np.asarray(assets[seen, asset], float)
         slopes, *_ = np.linalg.lstsq(regressors[seen], own, rcond=None)
         left[seen, asset] = own - regressors[seen] @ slopes
-    n_components = min(n_factors, len(usable) // 3)
+    n_assets = len(usable)
+    n_components = max(min(n_factors, n_assets - 1), 0)
     left = _without_components(left[:, usable], priced[:, usable], n_components)
-    spreads = np.sqrt(np.sum(left**2, axis=0) / (spare[usable] - n_components))
-    scale = float(np.median(spreads)) if len(usable) else 0.0
+    squares = np.sum(left**2, axis=0) / (spare[usable] - n_components) * n_assets / max(n_assets - n_components, 1)
+    middle = np.mean if n_components and n_assets - n_components < 2 else np.median
+    scale = float(np.sqrt(middle(squares))) if n_assets else 0.0
     if not scale > 1e-12:
         raise DataError(
             f"test assets must have returns that {benchmarks.shape[1]} benchmarks and {n_factors} factors do not "

@@ -19,11 +19,11 @@ from bayesfactor.errors import (
     DataWarning,
     DuplicateKeyError,
     EmptyWindowError,
-    UnitsError,
     first_three,
 )
 from bayesfactor.panel import preparation
 from bayesfactor.panel.contract import cells_of
+from bayesfactor.panel.market_value import market_values
 from bayesfactor.panel.panel import Panel
 from bayesfactor.panel.periods import Calendar, as_days, show, span
 
@@ -33,10 +33,6 @@ _CHOICES = {
     "rebalance": ("period", "june"),
 }
 _JULY = 6  # of months counted from January
-_LARGEST_LOG = 40.0  # no market value, in any currency, has a larger logarithm
-_ENOUGH_ASSETS = 20  # of a period, to tell market values from logarithms
-_LARGEST_SHARE = 0.9  # of the market, in one asset
-_LEAST_SPREAD = 4.0  # the largest of many market values is more than this many medians; of their logarithms it is not
 _MOST_PARTS = 1000
 _EXCESS = {"units": "decimal per period, excess"}
 
@@ -300,62 +296,14 @@ def _values(panel: Panel, name: str) -> np.ndarray:
 
 def _market_value(panel: Panel, size_in: str | None) -> np.ndarray:
     """Positive sizes (time, asset), up to a factor by period; NaN outside the universe and where there is none."""
-    size, universe = panel.data["size"].values, panel.data.in_universe.values
-    known = universe & ~np.isnan(size)
-    if size_in == "log":
-        _refuse_sizes(
-            panel, known & (np.abs(size) > _LARGEST_LOG), f"logarithms, within {_LARGEST_LOG:.0f} of 0", "level"
-        )
-        logs = np.where(known, size, -np.inf)
-        top = logs.max(axis=1, keepdims=True)
-        value = np.where(known, np.exp(logs - np.where(np.isfinite(top), top, 0.0)), np.nan)
-        _refuse_levels(panel, value)
-        return value
-    if size_in != "level":
-        raise UnitsError(
-            'value weights must know what `size` holds: size_in="level" (market value, in any unit) or "log" (its '
-            f"logarithm); found {size_in!r}. Weights made of logarithms would be nearly equal without anybody noticing."
-        )
-    _refuse_sizes(panel, known & (size <= 0), "market values, above 0", "log")
-    _refuse_logarithms(panel, np.where(known, size, np.nan))
-    return np.where(known, size, np.nan)
-
-
-def _refuse_sizes(panel: Panel, bad: np.ndarray, must: str, other: str) -> None:
-    if bad.any():
-        cells = cells_of(bad, [panel.data.indexes["time"], panel.data.indexes["asset"]], panel.frequency)
-        raise UnitsError(f'sizes must be {must}: found otherwise at {cells}. Perhaps size_in="{other}" is meant.')
-
-
-def _refuse_levels(panel: Panel, value: np.ndarray) -> None:
-    """Refuse logarithms of which one asset would hold nearly all: market values in billions, taken for them."""
-    many = np.flatnonzero((~np.isnan(value)).sum(axis=1) >= _ENOUGH_ASSETS)
-    share = np.nanmax(value[many], axis=1) / np.nansum(value[many], axis=1) if many.size else np.empty(0)
-    alone = share > _LARGEST_SHARE
-    if 2 * alone.sum() > many.size:
-        t = int(np.argmax(alone))
-        raise UnitsError(
-            f"sizes must be logarithms: in {show(panel.times[many[t]], panel.frequency)} one asset would hold "
-            f"{share[t]:.1%} of the market ({alone.sum():,} periods alike). Usually `size` is market value: say "
-            'size_in="level".'
-        )
-
-
-def _refuse_logarithms(panel: Panel, size: np.ndarray) -> None:
-    """Refuse sizes that are as close together as logarithms, where there are enough to tell."""
-    many = np.flatnonzero((~np.isnan(size)).sum(axis=1) >= _ENOUGH_ASSETS)
-    if not many.size:
-        return
-    top, middle = np.nanmax(size[many], axis=1), np.nanmedian(size[many], axis=1)
-    close = (top < _LARGEST_LOG) & (top < _LEAST_SPREAD * middle)
-    if 2 * close.sum() > many.size:
-        t = int(np.argmax(close))
-        raise UnitsError(
-            f"sizes must be market values: in {show(panel.times[many[t]], panel.frequency)} the largest is "
-            f"{top[t]:.4g} and the median {middle[t]:.4g} ({close.sum():,} periods alike), as close as logarithms are. "
-            'Usually `size` is the logarithm of market value: say size_in="log". If these are market values, give '
-            "them in a smaller unit, such as millions for billions: weights do not depend on it."
-        )
+    size = np.where(panel.data.in_universe.values, panel.data["size"].values, np.nan)
+    labels = [panel.data.indexes["time"], panel.data.indexes["asset"]]
+    return market_values(
+        size,
+        size_in,
+        cells=lambda bad: cells_of(bad, labels, panel.frequency),
+        period=lambda t: show(panel.times[t], panel.frequency),
+    )
 
 
 def _breakpoint_setters(panel: Panel, on: xr.DataArray | str | int | None) -> np.ndarray:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from bayesfactor.errors import AlignmentError, UnsupportedQuantityError
+from bayesfactor.errors import AlignmentError, UnsupportedQuantityError, first_three
 from bayesfactor.inference import Fit
 
 ROUNDS = 20
@@ -74,7 +74,7 @@ def align(fit: Fit, reference: xr.DataArray | None = None) -> Fit:
     UnsupportedQuantityError
         When the model has no sorted factors.
     AlignmentError
-        When the reference lacks a month of the fit or has another number of factors.
+        When the reference lacks a month of the fit, is not finite there, or has another number of factors.
     """
     posterior = fit.tree["posterior"].to_dataset()
     alignment = alignment_of(fit, reference)
@@ -94,9 +94,11 @@ def align(fit: Fit, reference: xr.DataArray | None = None) -> Fit:
     tree = fit.tree.copy()
     tree["posterior"] = xr.DataTree(posterior.assign(aligned))
     # What it was aligned to: quantities of the aligned fit keep its order and signs.
-    constants = (
-        fit.tree["constant_data"].to_dataset().assign(factor_reference=(("time", "factor"), alignment.reference))
-    )
+    constants = fit.tree["constant_data"].to_dataset()
+    given = int(reference is not None)
+    if reference is None and "factor_reference" in constants:
+        given = int(constants["factor_reference"].attrs.get("given", 0))
+    constants = constants.assign(factor_reference=(("time", "factor"), alignment.reference, {"given": given}))
     tree["constant_data"] = xr.DataTree(constants)
     return Fit(fit.model, fit.inference, tree, fit.status, fit.reasons, fit.provenance)
 
@@ -186,4 +188,10 @@ def _given(reference: xr.DataArray, fit: Fit, n_factors: int) -> np.ndarray:
             f"a reference must have every month that the fit was trained on: it lacks {len(lacking)} of "
             f"{len(fit.train_times)}, the first {lacking[0]:%Y-%m-%d}"
         )
-    return np.asarray(reference.sel(time=fit.train_times).transpose("time", "factor").values, float)
+    values = np.asarray(reference.sel(time=fit.train_times).transpose("time", "factor").values, float)
+    if (unknown := ~np.isfinite(values).all(axis=1)).any():
+        months = first_three(f"{month:%Y-%m-%d}" for month in fit.train_times[unknown])
+        raise AlignmentError(
+            f"a reference must be finite in every month that the fit was trained on: not so in {months}"
+        )
+    return values

@@ -18,6 +18,9 @@ from bayesfactor.quantities.alignment import align
 from bayesfactor.quantities.draws import bands, check_choice, check_prob, labelled, labels_of
 from bayesfactor.quantities.factors import factors, require_sorted
 
+LARGEST_ALPHA = 0.5  # decimal per month
+PRIOR_DRAWS = 20_000
+
 
 def loadings(fit: Fit, panel: Panel | None = None, *, prob: float = 0.9, summary: str = "bands") -> xr.Dataset:
     """Posterior of the loadings of test assets on deep and benchmark factors.
@@ -88,22 +91,35 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
     Parameters
     ----------
     fit : as in `alphas`; alphas of unseen assets are drawn one by one and have no joint posterior.
-    within : decimal per period; alphas smaller than this do not matter.
+    within : decimal per month, whatever the frequency; alphas smaller than this do not matter.
 
     Returns
     -------
-    Series: `prob_all_within`, ``P(max_i |alpha_i| < within)``; `distance`, posterior mean of the squared Sharpe ratio
-    per period that the alphas add, ``alpha' Sigma^-1 alpha``, NaN without a full covariance; `prob_beyond_zero`, the
-    posterior probability of the ellipsoid around the mean that has zero on its boundary: the share of draws closer to
-    the mean than "no alpha at all" is, near 1 when the data speak against it. With a full residual covariance and a
-    wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with 60 months, 5 assets. NaN
-    with fewer than 20 draws an asset. `status` is the fit's; `bands` and `likelihood_kind` say so where its draws are
-    uncalibrated, or of a pseudo-likelihood.
+    Series: `prob_all_within`, ``P(max_i |alpha_i| < within)``, alphas per month; `distance`, posterior mean of the
+    squared Sharpe ratio per period that the alphas add, ``alpha' Sigma^-1 alpha``, NaN without a full covariance;
+    `prob_beyond_zero`, the posterior probability of the ellipsoid around the mean that has zero on its boundary: the
+    share of draws closer to the mean than "no alpha at all" is, near 1 when the data speak against it. With a full
+    residual covariance and a wide `alpha_sd` it is nearly the exact F's of Gibbons, Ross and Shanken: .03 above it with
+    60 months, 5 assets. NaN with fewer than 20 draws an asset. `status` is the fit's; `bands` and `likelihood_kind` say
+    so where its draws are uncalibrated, or of a pseudo-likelihood.
+
+    Raises
+    ------
+    DataError
+        When `within` is not a size of monthly alphas.
+    UnsupportedQuantityError
+        When the model has no alphas.
     """
+    if not 0 < within < LARGEST_ALPHA:
+        raise DataError(
+            f"within must be decimal per month, between 0 and {LARGEST_ALPHA}, such as 0.001 for 10 basis points: got "
+            f"{within!r}"
+        )
     draws = coefficients(fit)
     if draws.alpha is None:
         raise UnsupportedQuantityError("this model was fitted with alpha=False: it has average residuals and no alphas")
     flat = draws.alpha.reshape(-1, draws.alpha.shape[-1])
+    months = 12.0 / float(fit.provenance["periods_per_year"])  # in a period
     distance = float("nan")
     if draws.covariance is not None:
         sigma = draws.covariance.reshape(len(flat), *draws.covariance.shape[2:])
@@ -111,7 +127,7 @@ def no_alpha(fit: Fit, *, within: float = 0.001) -> pd.Series:
     labels = labels_of(fit)
     statement = pd.Series(
         {
-            "prob_all_within": float(np.mean(np.abs(flat).max(axis=1) < within)),
+            "prob_all_within": float(np.mean(np.abs(flat).max(axis=1) < within * months)),
             "distance": distance,
             "prob_beyond_zero": prob_beyond_zero(flat) if len(flat) >= 20 * flat.shape[1] else float("nan"),
             **labels,
@@ -160,9 +176,10 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame by portfolio ("benchmarks", "all", "gain", and each factor alone): `mean`, `sd`, `lower`, `upper`, and
-    `prior_mean`, the mean under the prior. Columns `bands` and `likelihood_kind` say so where bands are uncalibrated,
-    or a pseudo-likelihood's.
+    DataFrame by portfolio ("benchmarks", "all", "gain", and each factor alone): `mean`, `sd`, `lower`, `upper`;
+    `prior_mean`, the mean under the prior; `prob_beyond_prior`, the probability that a draw of the posterior is above
+    one of the prior: one half when the data say nothing. Columns `bands` and `likelihood_kind` say so where bands are
+    uncalibrated, or a pseudo-likelihood's.
     """
     check_prob(prob)
     require_sorted(fit)
@@ -179,19 +196,19 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
     own = mean / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) * math.sqrt(periods)
     names = [str(name) for name in posterior["priced_factor"].values]
     result |= {name: own[:, index] for index, name in enumerate(names)}
-    # Under the prior a squared maximal Sharpe ratio is chi-squared: its root has the mean of a chi variable.
-    prior = {
-        "all": _mean_of_chi(len(names)),
-        "benchmarks": _mean_of_chi(len(names) - n_deep),
-    }
-    prior["gain"] = prior["all"] - prior["benchmarks"]
     table = pd.DataFrame(
         {name: {k: float(v) for k, v in bands(value[None], prob).items()} for name, value in result.items()}
     ).T
     table = table.drop(columns="prob_positive")
-    # Aligned deep factors are turned to earn a positive mean: under the prior the mean of a half-normal.
-    prior |= dict.fromkeys(names[:n_deep], _mean_of_chi(1))
-    table["prior_mean"] = [fit.model.factor_sharpe * prior.get(name, 0.0) for name in table.index]
+    prior = _prior_of_sharpe(len(names) - n_deep, n_deep)
+    # Deep factors aligned to each other are turned to earn a positive mean: under the prior a half-normal.
+    prior |= dict.fromkeys(names[:n_deep], prior["alone" if _signs_are_given(fit) else "turned"])
+    prior |= dict.fromkeys(names[n_deep:], prior["alone"])
+    drawn = {name: fit.model.factor_sharpe * np.sort(prior[name][1]) for name in result}
+    table = table.assign(prior_mean=[fit.model.factor_sharpe * prior[name][0] for name in result])
+    table["prob_beyond_prior"] = [
+        np.searchsorted(drawn[name], value).mean() / PRIOR_DRAWS for name, value in result.items()
+    ]
     labels = labels_of(fit)
     table.attrs = {"units": "annual", "prob": prob}
     table.attrs.update(labels.items())
@@ -306,6 +323,9 @@ def _of_unseen(fit: Fit, panel: Panel, seed: int) -> Coefficients:
         if benchmarks
         else np.zeros((len(returns), 0))
     )
+    if (unknown := ~np.isfinite(g).all(axis=1)).any():
+        when = first_three(f"{month:%Y-%m-%d}" for month in pd.DatetimeIndex(deep["time"].values)[unknown])
+        raise DataError(f"every benchmark must be known in every month with returns: not so in {when}")
     scale = float(fit.tree["constant_data"]["residual_scale"])
     regressors = regression.design(flat / scale, g / scale, intercept=model.alpha)
     n_loadings = regressors.shape[-1] - int(model.alpha)
@@ -350,6 +370,28 @@ def _summary(
 
 def _squared_sharpe(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(mean * np.linalg.solve(covariance, mean[..., None])[..., 0], axis=-1))
+
+
+def _prior_of_sharpe(n_benchmarks: int, n_deep: int) -> dict[str, tuple[float, np.ndarray]]:
+    """Mean and draws of each kind of Sharpe ratio under the prior, in its sd: squared maxima are chi-squared."""
+    rng = np.random.default_rng(0)
+    base = np.sum(rng.standard_normal((n_benchmarks, PRIOR_DRAWS)) ** 2, axis=0)
+    every = np.sqrt(base + np.sum(rng.standard_normal((n_deep, PRIOR_DRAWS)) ** 2, axis=0))
+    alone = rng.standard_normal(PRIOR_DRAWS)
+    means = {"all": _mean_of_chi(n_benchmarks + n_deep), "benchmarks": _mean_of_chi(n_benchmarks)}
+    return {
+        "all": (means["all"], every),
+        "benchmarks": (means["benchmarks"], np.sqrt(base)),
+        "gain": (means["all"] - means["benchmarks"], every - np.sqrt(base)),
+        "alone": (0.0, alone),
+        "turned": (_mean_of_chi(1), np.abs(alone)),
+    }
+
+
+def _signs_are_given(fit: Fit) -> bool:
+    """Whether the signs of the factors are those of a reference, and not such that factors earn a positive mean."""
+    constants = fit.tree["constant_data"].to_dataset()
+    return "factor_reference" in constants and bool(constants["factor_reference"].attrs.get("given", 0))
 
 
 def _mean_of_chi(degrees: int) -> float:

@@ -89,10 +89,12 @@ def factors(
     returns, moved = over_draws(
         _networks_of(fit), one_draw, *rows, bytes_per_draw=_bytes(fit, rows[0].shape), memory_mib=memory_mib
     )
-    if (lost := (moved >= 1.0).any(axis=(0, 1, 3))).any():
-        months = first_three(str(month) for month in panel.times.values[kept][np.asarray(lost)].astype("datetime64[D]"))
+    lost = (moved >= 1.0).any(axis=(0, 1)) | (moved.mean(axis=(0, 1)) > rank_weights.LOST)
+    if (late := np.asarray(lost.any(axis=-1))).any():
+        months = first_three(str(month) for month in panel.times.values[kept][late].astype("datetime64[D]"))
         warnings.warn(
-            f"a leg of which no stock has a return earns nothing that is known, and is taken as 0: so in {months}",
+            f"more than {rank_weights.LOST:.0%} of a leg belonged to stocks without a return; what the others earned "
+            f"stands for it, and 0 where there are none: so in {months}",
             DataWarning,
             stacklevel=2,
         )
@@ -177,14 +179,22 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
     ----------
     weights : of `portfolio_weights`.
     when : a period of it.
-    n : stocks a leg, at most half of those there are.
+    n : stocks a leg at most; no stock is in both.
 
     Returns
     -------
-    DataFrame indexed by factor, leg ("long", "short") and rank: asset, and the weight's mean, lower, upper. Columns
-    `bands` and `likelihood_kind` say so where bands are uncalibrated, or a pseudo-likelihood's.
+    DataFrame indexed by factor, leg ("long": of positive mean weight; "short") and rank: asset, and the weight's mean,
+    lower, upper. Columns `bands` and `likelihood_kind` say so where bands are uncalibrated, or a pseudo-likelihood's.
     """
-    month = weights.sel(time=when)
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise DataError(f"n must be a whole number of stocks, 1 or more: got {n!r}")
+    try:
+        month = weights.sel(time=when)
+    except KeyError:
+        raise DataError(
+            f"holdings must be of a period of the weights, from {_day(weights, 0)} to {_day(weights, -1)}: found "
+            f"{when!r}"
+        ) from None
     if "time" in month.dims:
         if month.sizes["time"] != 1:
             raise DataError(f"holdings are of one period: {when!r} has {month.sizes['time']}")
@@ -192,9 +202,10 @@ def top_holdings(weights: xr.Dataset, when: Any, *, n: int = 10) -> pd.DataFrame
     rows = []
     for factor in month["factor"].values:
         mean = month["mean"].sel(factor=factor).dropna("asset")
-        order = mean.sortby(mean)["asset"].values
-        most = min(n, len(order) // 2)  # no stock is in both legs
-        for leg, held in (("long", order[::-1][:most]), ("short", order[:most])):
+        ordered = mean.sortby(mean)
+        bought = ordered["asset"].values[ordered.values > 0][::-1]
+        sold = ordered["asset"].values[ordered.values < 0]
+        for leg, held in (("long", bought[:n]), ("short", sold[:n])):
             for rank, asset in enumerate(held, start=1):
                 one = month.sel(factor=factor, asset=asset)
                 values = {name: float(one[name]) for name in ("mean", "lower", "upper")}
@@ -265,6 +276,10 @@ def importance(
         parts = bands(values, prob)
         variables = {name: (dims, parts[name]) for name in ("mean", "sd", "lower", "upper")}
     return labelled(fit, variables, coords, units=units, prob=prob, quantity="importance")
+
+
+def _day(weights: xr.Dataset, position: int) -> str:
+    return f"{pd.Timestamp(weights['time'].values[position]):%Y-%m-%d}"
 
 
 def require_sorted(fit: Fit) -> None:
@@ -347,11 +362,8 @@ def _names(fit: Fit) -> list[str]:
 
 
 def _sizes(fit: Fit, arrays: Any, kept: Any) -> np.ndarray | None:
-    if fit.model.weights != "value":
-        return None
-    if arrays.size is None:
-        raise DataError("weights='value' needs sizes, and this panel has none")
-    return np.asarray(arrays.size)[kept]
+    size = fit.model.sizes(arrays)
+    return None if size is None else size[kept]
 
 
 def _bytes(fit: Fit, shape: tuple[int, ...]) -> float:

@@ -29,7 +29,7 @@ def status_label(result: xr.Dataset | pd.DataFrame | pd.Series) -> str:
 def no_alpha_words(statement: pd.Series) -> list[str]:
     """What `no_alpha` says, in sentences."""
     period = {"monthly": "month", "weekly": "week", "daily": "day"}[statement.attrs["frequency"]]
-    within = f"{100 * statement.attrs['within']:g}% a {period}"
+    within = f"{100 * statement.attrs['within']:g}% a month"
     sentences = [f"P(all alphas within {within}): {probability(statement['prob_all_within'])}."]
     if np.isfinite(statement["distance"]):
         added = f"{statement['distance']:.3g}"

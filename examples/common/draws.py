@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpyro import handlers
 
 import bayesfactor as bf
 
@@ -34,13 +36,22 @@ def flat(draws: xr.DataArray) -> np.ndarray:
 
 
 def sorted_at_random(outcome: Outcome) -> Outcome:
-    """A control: the same cell, each draw's deep characteristics in directions that no return has chosen."""
+    """A control: the same cell, each draw's sorts drawn from the prior, networks below them too."""
     fit = outcome.fit
     posterior = fit.tree["posterior"].to_dataset()
-    weights = posterior["sort_weight"]
-    drawn = np.random.default_rng(1).standard_normal(weights.shape).astype(weights.dtype)
+    sorts = [str(name) for name in posterior.data_vars if name == "sort_weight" or str(name).startswith("network.")]
+    n_characteristics = len(fit.characteristics)
+
+    def drawn(rng_key: Any) -> dict[str, Any]:
+        program = handlers.seed(fit.model.sample_sorts, rng_key)
+        sites = handlers.trace(program).get_trace(n_characteristics)
+        return {name: sites[name]["value"] for name in sorts}
+
+    n_chains, n_draws = fit.shape
+    found = jax.vmap(drawn)(jax.random.split(jax.random.key(1), n_chains * n_draws))
+    random = {name: posterior[name].copy(data=np.asarray(found[name]).reshape(posterior[name].shape)) for name in sorts}
     tree = fit.tree.copy()
-    tree["posterior"] = xr.DataTree(posterior.assign(sort_weight=weights.copy(data=drawn)))
+    tree["posterior"] = xr.DataTree(posterior.assign(random))
     return outcome._replace(fit=replace(fit, tree=tree))
 
 

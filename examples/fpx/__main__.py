@@ -15,14 +15,12 @@ from . import markets, study
 
 # NUTS, not SVI: residual factors (few months) have no sign or order and networks have several modes, which a guide
 # cannot follow; its k-hat says so.
+NUTS = bf.NUTS(warmup=250, draws=500, chains=4)
 QUICK = {
-    "embedded": study.Protocol((1, 2), (1, 2), (1.0,), False, bf.NUTS(warmup=100, draws=150, chains=2)),
-    "french": study.Protocol((1,), (1, 2), (1.0,), False, bf.NUTS(warmup=250, draws=500, chains=4)),
+    "embedded": study.Protocol((1, 2), (1, 2), (1.0,), False, NUTS),
+    "french": study.Protocol((1,), (1, 2), (1.0,), False, NUTS),
 }
-FULL = {
-    name: study.Protocol((1, 2), (1, 2, 3), (1.0, 0.1, 10.0), True, bf.NUTS(warmup=250, draws=250, chains=2))
-    for name in QUICK
-}
+FULL = {name: study.Protocol((1, 2), (1, 2, 3), (1.0, 0.1, 10.0), True, NUTS) for name in QUICK}
 
 
 def main() -> None:

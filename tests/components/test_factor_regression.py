@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,12 +166,41 @@ def test_evidence_of_residual_factors_is_that_of_the_dense_covariance(penalty):
     want = stats.matrix_normal(np.zeros((T, J)), row, sigma).logpdf(returns)
     law = fr.Structured(jnp.asarray(loadings), jnp.asarray(unique))
     sums = sums_of(x, returns, observed, penalty)
-    found = fr.log_evidence_of_residual_factors(jnp.asarray(returns), sums, jnp.asarray(PRECISION), penalty, law)
+    found = fr.log_evidence_of_residual_factors(
+        jnp.asarray(x), jnp.asarray(returns), sums, jnp.asarray(PRECISION), penalty, law
+    )
     assert float(found) == pytest.approx(want, abs=1e-8)
     coefficients = rng.normal(size=(J, K))
     want = stats.matrix_normal(np.zeros((K, J)), np.diag(1 / PRECISION), sigma).logpdf(coefficients.T)
     found = fr.log_prior_of_coefficients(law, jnp.asarray(coefficients), jnp.asarray(PRECISION))
     assert float(found) == pytest.approx(want, abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["full", "factors"])
+def test_float32_is_enough_where_factors_explain_nearly_everything(kind):
+    """R2 above .999: the density's differences between near sets of factors, which is what a sampler goes by."""
+    rng = np.random.default_rng(2)
+    n_months, n_assets, penalty = 372, 25, 0.0
+    factors = rng.normal(size=(n_months, 2))
+    returns = 30 * factors @ rng.normal(size=(2, n_assets)) + rng.normal(size=(n_months, n_assets))
+    moved = rng.normal(size=factors.shape)
+    precision = np.array([30.0, 1.0, 1.0])
+    observed = np.ones(returns.shape, bool)
+    whitened = fr.whitened(returns, penalty)
+    law = fr.Structured(0.5 * rng.normal(size=(n_assets, 1)), np.ones(n_assets))
+
+    def density(step: float, dtype: type) -> float:
+        cast = functools.partial(jax.tree.map, lambda leaf: jnp.asarray(leaf, dtype))
+        x = cast(np.column_stack([np.ones(n_months), 30 * factors + step * moved]))
+        own = cast(returns)
+        sums = fr.sums(x, own, jnp.asarray(observed), penalty, balanced=True)
+        if kind == "full":
+            return float(fr.log_evidence_of_full_covariance(x, cast(whitened), sums, cast(precision), penalty))
+        return float(fr.log_evidence_of_residual_factors(x, own, sums, cast(precision), penalty, cast(law)))
+
+    steps = np.linspace(0, 0.05, 12)
+    error = [density(step, jnp.float32) - density(step, jnp.float64) for step in steps]
+    assert np.std(error) < 0.05
 
 
 @penalties

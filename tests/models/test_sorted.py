@@ -257,7 +257,7 @@ def test_minibatches_of_the_joint_density_are_unbiased(penalty):
 
 def test_one_characteristic_in_equal_weights_is_the_plain_long_short_factor():
     panel = economy().panel
-    arrays = panel.arrays()._replace(characteristics=panel.arrays().characteristics[..., :1])
+    arrays = one_characteristic(panel)
     model = bf.SortedFactorModel(n_factors=1, hidden=(), weights="equal", residual_covariance="by_asset")
     data = jax.tree.map(jnp.asarray, cast(model.data(arrays), True))
     for weight in (0.7, -2.0):
@@ -270,6 +270,61 @@ def test_one_characteristic_in_equal_weights_is_the_plain_long_short_factor():
             long, short = (z >= order[-third]) & seen & used, (z <= order[third - 1]) & seen & used
             want = arrays.returns[month, long].mean() - arrays.returns[month, short].mean()
             assert found[month] == pytest.approx(np.sign(weight) * want, abs=1e-12)
+
+
+def one_characteristic(panel: bf.Panel):
+    return panel.arrays()._replace(characteristics=panel.arrays().characteristics[..., :1])
+
+
+def by_value(**more) -> bf.SortedFactorModel:
+    return bf.SortedFactorModel(n_factors=1, hidden=(), weights="value", residual_covariance="by_asset", **more)
+
+
+@pytest.mark.parametrize("size_in", ["level", "log"])
+def test_weights_by_value_are_those_of_market_value_however_it_is_given(size_in):
+    arrays = one_characteristic(economy().panel)
+    log = np.random.default_rng(6).normal(14.0, 1.5, arrays.returns.shape)
+    arrays = arrays._replace(size=np.where(arrays.in_universe, log if size_in == "log" else np.exp(log), np.nan))
+    model = by_value(size_in=size_in)
+    data = jax.tree.map(jnp.asarray, cast(model.data(arrays), True))
+    found = np.asarray(model.factor_returns({"sort_weight": jnp.asarray([[1.0]])}, data))[:, 0]
+    for month in range(len(found)):
+        used, seen, z = arrays.in_universe[month], arrays.observed[month], arrays.characteristics[month, :, 0]
+        third, order = math.ceil(used.sum() / 3), np.sort(z[used])
+        legs = (z >= order[-third]) & seen & used, (z <= order[third - 1]) & seen & used
+        long, short = (np.average(arrays.returns[month, leg], weights=np.exp(log[month, leg])) for leg in legs)
+        assert found[month] == pytest.approx(long - short, abs=1e-12)
+
+
+def test_logarithms_taken_for_market_values_are_refused():
+    panel = bf.datasets.us_equities()
+    arrays = one_characteristic(panel)
+    with pytest.raises(bf.errors.UnitsError, match=r"the month at position 0 the largest is .* say size_in=\"log\""):
+        by_value(size_in="level").sizes(arrays)
+    assert np.nanmax(by_value(size_in="log").sizes(arrays)) == 1.0
+    levels = arrays._replace(size=np.exp(arrays.size))
+    with pytest.raises(bf.errors.UnitsError, match=r"found otherwise at .* first in the month at position"):
+        by_value(size_in="log").sizes(levels)
+
+
+@pytest.mark.parametrize(("frequency", "periods"), [("monthly", 12), ("weekly", 52), ("daily", 252)])
+def test_the_prior_of_alpha_is_of_a_month_whatever_the_frequency(frequency, periods):
+    model = bf.SortedFactorModel(**BY_ASSET, alpha_sd=0.002)
+    arrays = economy().panel.arrays()._replace(periods_per_year=np.asarray(float(periods)))
+    data = model.data(arrays)
+    sd = float(data.residual_scale) / np.sqrt(float(np.asarray(model._precision(data))[0]))
+    assert sd * periods / 12 == pytest.approx(0.002, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_assets", [3, 4, 5, 10])
+def test_the_typical_residual_of_few_assets_is_not_that_of_their_factors(n_assets):
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng([n_assets, seed])
+        market, hidden = rng.normal(size=(120, 1)), 3 * rng.normal(size=(120, 2))
+        returns = market + hidden @ rng.normal(size=(2, n_assets)) + rng.normal(size=(120, n_assets))
+        found.append(typical_residual(returns, np.ones(returns.shape, bool), market, 2))
+    assert np.mean(found) == pytest.approx(1.0, abs=0.08)
 
 
 def test_factors_are_what_their_weights_earn():
@@ -417,6 +472,9 @@ def test_the_typical_residual_is_what_benchmarks_and_common_factors_leave():
         ({"hidden": "8"}, "hidden must be a tuple of whole numbers"),
         ({"loading_hidden": (0,)}, r"at least one unit: got loading_hidden=\(0,\)"),
         ({"weights": "rank"}, "weights must be one of 'softmax'"),
+        ({"weights": "equal", "hidden": (3,)}, r"networks below them learn nothing: give hidden=\(\)"),
+        ({"weights": "value", "hidden": ()}, "size_in must be one of 'level', 'log': got None"),
+        ({"size_in": "log"}, "size_in='log' is for weights='value' only"),
         ({"test_assets": "funds"}, "test_assets must be one of 'portfolios', 'stocks'"),
         ({"alpha_sd": 0.0}, "positive and finite: got {'alpha_sd': 0.0}"),
         ({"pricing_error_penalty": 1.0}, "give alpha=False with it"),
@@ -450,7 +508,9 @@ def test_panels_that_do_not_suit_are_refused():
     with pytest.raises(DataError, match=r"with 3 coefficients needs at least 31 months, and there are 20"):
         model.data(panel.sel(time=panel.times[:20]).arrays())
     with pytest.raises(DataError, match="needs sizes"):
-        bf.SortedFactorModel(n_factors=1, hidden=(), weights="value").data(panel.arrays()._replace(size=None))
+        by_value(size_in="level").data(one_characteristic(panel)._replace(size=None))
+    with pytest.raises(DataError, match=r"weights='equal' depend on order alone.* and the panel has 2"):
+        bf.SortedFactorModel(n_factors=1, hidden=(), weights="equal").data(panel.arrays())
     with pytest.raises(DataError, match="three observed stocks or more to be sorted: not so in 2000-02-29"):
         model.check(np.array([2, 5]), 2, panel.times[:2])
     with pytest.raises(DataError, match=r"linear, and 3 of 2 characteristics cannot differ"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,10 @@ def test_a_reference_must_have_the_months_and_the_factors():
         bf.align(full_fit(), reference)
     with pytest.raises(AlignmentError, match="the fit's 2 factors"):
         bf.align(full_fit(), reference[:, :1])
+    broken = xr.DataArray(np.ones((N_TRAIN, 2)), {"time": train().times}, ("time", "factor"))
+    broken[5, 0] = np.nan
+    with pytest.raises(AlignmentError, match="finite in every month that the fit was trained on: not so in 2000-07-31"):
+        bf.align(full_fit(), broken)
 
 
 def test_factors_of_training_months_are_the_posterior_s():
@@ -198,8 +203,13 @@ def test_factors_and_weights_of_later_months_follow_from_the_network_alone():
     assert top.loc[("deep_1", "short", 1), "asset"] == best.index[0]
     every = bf.top_holdings(weights, later().times[2], n=100).loc["deep_1"]
     assert not every["asset"].duplicated().any(), "in one leg only"
-    assert len(every) == len(best) // 2 * 2
-    assert bf.top_holdings(weights.sel(asset=[best.index[0]]), later().times[2]).empty
+    assert (every.loc["long", "mean"] > 0).all()
+    assert (every.loc["short", "mean"] < 0).all()
+    assert len(every) == (best != 0).sum()
+    with pytest.raises(DataError, match="from 2003-06-30 to 2004-01-31: found '1999-01-31'"):
+        bf.top_holdings(weights, "1999-01-31")
+    with pytest.raises(DataError, match="n must be a whole number of stocks, 1 or more: got 0"):
+        bf.top_holdings(weights, later().times[2], n=0)
 
 
 def test_deep_characteristics_are_standardised_over_the_universe():
@@ -263,6 +273,12 @@ def test_joint_statements_about_alphas():
     assert told["distance"] == pytest.approx(want, rel=1e-6)
     assert 0 <= told["prob_beyond_zero"] <= 1
     assert np.isnan(bf.no_alpha(separate_fit())["distance"])
+    for within in (0.0, -1.0, 10.0, float("nan")):
+        with pytest.raises(DataError, match=r"within must be decimal per month, between 0 and 0\.5"):
+            bf.no_alpha(full_fit(), within=within)
+    weekly = replace(full_fit(), provenance=full_fit().provenance | {"periods_per_year": 52})
+    a_week = np.mean(np.abs(draws).max(axis=1) < 0.004 * 12 / 52)
+    assert bf.no_alpha(weekly, within=0.004)["prob_all_within"] == pytest.approx(a_week)
 
 
 def test_sharpe_ratios_and_tangency_weights_are_those_of_the_draws():
@@ -278,6 +294,18 @@ def test_sharpe_ratios_and_tangency_weights_are_those_of_the_draws():
     assert table.loc["deep_1", "prior_mean"] == pytest.approx(0.5 * stats.chi(1).mean(), rel=1e-9)
     assert table.loc["MKT", "prior_mean"] == 0
     assert table.loc["benchmarks", "prior_mean"] == pytest.approx(0.5 * stats.chi(1).mean(), rel=1e-9)
+    rng = np.random.default_rng(9)
+    prior = {"all": stats.chi(3).rvs(100_000, rng), "deep_1": stats.chi(1).rvs(100_000, rng)}
+    posterior = {"all": np.array(best), "deep_1": mean[:, 0] / np.sqrt(covariance[:, 0, 0]) * np.sqrt(12)}
+    for name, drawn in prior.items():
+        beyond = np.searchsorted(np.sort(0.5 * drawn), posterior[name]).mean() / 100_000
+        assert table.loc[name, "prob_beyond_prior"] == pytest.approx(beyond, abs=0.01)
+    assert 0 < table.loc["gain", "prob_beyond_prior"] < 1
+    turned = bf.align(full_fit(), -fit.tree["posterior"]["factor_return"].mean(("chain", "draw")))
+    opposite = bf.sharpe_ratios(turned)
+    assert opposite.loc["deep_1", "mean"] == pytest.approx(-table.loc["deep_1", "mean"], rel=1e-6)
+    assert opposite.loc["deep_1", "prior_mean"] == 0  # of signs that are given
+    assert bf.sharpe_ratios(bf.align(turned)).loc["deep_1", "prior_mean"] == 0
     weights = [np.linalg.solve(c, m) * np.sqrt(np.diag(c)) for m, c in zip(mean, covariance, strict=True)]
     weights = np.array([w / np.abs(w).sum() for w in weights])
     np.testing.assert_allclose(bf.tangency(full_fit())["mean"], weights.mean(axis=0), rtol=1e-6, atol=1e-9)
@@ -312,6 +340,23 @@ def test_later_months_are_scored_given_their_factors(make):
         bf.pricing_scores(fit, train())
 
 
+def test_later_months_are_scored_without_the_penalty_of_the_estimation():
+    model = bf.SortedFactorModel(
+        n_factors=2, hidden=(), residual_covariance="by_asset", alpha=False, pricing_error_penalty=3.0
+    )
+    fit = fitted(model, train(), SETTINGS, seed=1)
+    plain = replace(fit, model=replace(model, pricing_error_penalty=0.0))
+    np.testing.assert_array_equal(bf.pricing_scores(fit, later())["score"], bf.pricing_scores(plain, later())["score"])
+    posterior = bf.align(fit).tree["posterior"]
+    factors = bf.factors(fit, later(), summary="draws")["factor_return"].values
+    market, returns = later().data["benchmark_returns"].values, later().data["portfolio_returns"].values
+    explained = np.einsum("cdtk,cdik->cdti", factors, posterior["loading"].values)
+    explained += np.einsum("tk,cdik->cdti", market, posterior["benchmark_loading"].values)
+    density = stats.norm(explained, posterior["residual_sd"].values[:, :, None]).logpdf(returns).sum(axis=-1)
+    want = np.log(np.mean(np.exp(density), axis=(0, 1)))
+    np.testing.assert_allclose(bf.pricing_scores(fit, later())["score"], want, rtol=1e-6)
+
+
 def test_unseen_portfolios_know_no_month_that_is_scored():
     fit = separate_fit()
     assert np.isfinite(bf.pricing_scores(fit, later(), unseen=train())["score"]).all()
@@ -321,6 +366,11 @@ def test_unseen_portfolios_know_no_month_that_is_scored():
     lost[:, 1] = np.nan
     with pytest.raises(DataError, match="must have a return in some month: P2"):
         bf.alphas(fit, with_data(train(), portfolio_returns=lost))
+    unknown = train().data["benchmark_returns"].values.copy()
+    unknown[4, 0] = np.nan
+    for quantity in (bf.alphas, bf.loadings):
+        with pytest.raises(DataError, match=r"every benchmark must be known .*: not so in 2000-06-30"):
+            quantity(fit, with_data(train(), benchmark_returns=unknown))
 
 
 def test_a_leg_without_returns_is_told():
@@ -330,9 +380,14 @@ def test_a_leg_without_returns_is_told():
     returns[3, z[3] > np.nanmedian(z[3])] = np.nan
     model = bf.SortedFactorModel(n_factors=1, hidden=(), weights="equal", residual_covariance="by_asset")
     one = panel.sel(characteristic=["x1"])
-    fit = fitted(model, one, bf.NUTS(warmup=20, draws=10, chains=2))
-    with pytest.warns(bf.errors.DataWarning, match=r"a leg of which no stock has a return .* so in 2000-05-31"):
+    settings = bf.NUTS(warmup=20, draws=10, chains=2)
+    fit = fitted(model, one, settings)
+    assert not any("without a return" in reason for reason in fit.reasons)
+    with pytest.warns(bf.errors.DataWarning, match=r"more than 50% of a leg belonged to stocks .* so in 2000-05-31"):
         bf.factors(fit, with_data(one, returns=returns))
+    doubted = fitted(model, with_data(one, returns=returns), settings)
+    assert doubted.status != "ok"
+    assert any("in 1 of 40 months more than 50% of a leg" in why and "2000-05-31" in why for why in doubted.reasons)
 
 
 def test_a_sorted_model_has_no_sensitivities():
