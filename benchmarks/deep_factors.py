@@ -573,6 +573,13 @@ def epoch_section(row: dict[str, Any]) -> str:
     ours = row["ours"]
     weigh, finish = (ours["tails"][name] * ours["draws"][name] for name in ("weigh", "finish"))
     memory = ", ".join(f"{stage} {value:,.0f}" for stage, value in ours["memory"].items())
+    against = [
+        f"{ours['seconds'] / row[part]['seconds']:.1f} times the time and "
+        f"{ours['memory']['steps'] / row[part]['memory']['steps']:.1f} times the memory of {names[part]}"
+        for part in ("eager", "compiled")
+        if part in row
+    ]
+    told = f"An epoch of ours takes {', '.join(against)}, for {ours['gradients']} gradients a step in place of one. "
     return "\n\n".join(
         [
             "## An epoch",
@@ -584,7 +591,8 @@ def epoch_section(row: dict[str, Any]) -> str:
                 ["what", "a step", "gradients a step", "a gradient", "an epoch", "peak memory: data / steps", "beyond"],
                 cells,
             ),
-            f"Peak memory of ours, MiB, after each stage: {memory}. The panel holds {ours['panel'] / MIB:,.0f} MiB "
+            (told if against else "")
+            + f"Peak memory of ours, MiB, after each stage: {memory}. The panel holds {ours['panel'] / MIB:,.0f} MiB "
             f"(float64 and masks), the program's data {ours['data'] / MIB:,.0f} MiB (float32); XLA's temporary buffers "
             f"of a step are {ours['temporaries'] / 1e6:.0f} MB. The panel, its months packed in float64 and the "
             "program's data are all held while it runs. After the last step the guide is weighed at "

@@ -233,7 +233,7 @@ def test_alphas_together_in_words() -> None:
     ]
     few = no_alpha_words(statement(beyond=np.nan, distance=np.nan, frequency="weekly"))
     assert few == [
-        "P(all alphas within 0.1% a week): < 0.01.",
+        "P(all alphas within 0.1% a month): < 0.01.",
         "Share of draws nearer to their mean than no alpha at all is: not given, it needs 20 draws an asset.",
     ]
 

@@ -552,15 +552,7 @@ class SortedFactorModel:
         every = max(1, len(flat["sort_weight"]) // LOOKED_AT)
         months = (data.characteristics, data.returns, data.in_universe, data.observed, data.size)
 
-        def of_month(params: Params, month: tuple[Any, ...]) -> Array:
-            z, returns, universe, observed, size = month
-            legs = self.portfolio_weights(params, z, universe, size)
-            return jnp.max(jnp.stack(rank_weights.portfolio_returns(legs, returns, observed).share_moved))
-
-        def of_draw(params: Params) -> Array:
-            return jax.lax.map(partial(of_month, params), jax.tree.map(jnp.asarray, months))
-
-        moved = jax.jit(partial(jax.lax.map, of_draw))({name: value[::every] for name, value in flat.items()})
+        moved = _share_moved(self, {name: value[::every] for name, value in flat.items()}, months)
         lost = np.asarray(jnp.mean(moved, axis=0)) > rank_weights.LOST
         if not lost.any():
             return []
@@ -1002,6 +994,22 @@ class SortedFactorModel:
             params["factor_return"] / data.residual_scale, data.benchmarks / data.residual_scale, intercept=self.alpha
         )
         return data.assets / data.residual_scale, regressors
+
+
+@partial(jax.jit, static_argnums=0)
+def _share_moved(model: SortedFactorModel, params: Params, months: tuple[Any, ...]) -> Array:
+    """Share (draw, month) of the leg that lost most, of its weight, to stocks without a return."""
+
+    def of_month(params: Params, month: tuple[Any, ...]) -> Array:
+        z, returns, universe, observed, size = month
+        legs = model.portfolio_weights(params, z, universe, size)
+        return jnp.max(jnp.stack(rank_weights.portfolio_returns(legs, returns, observed).share_moved))
+
+    def of_draw(params: Params) -> Array:
+        return jax.lax.map(partial(of_month, params), months)
+
+    moved: Array = jax.lax.map(of_draw, params)
+    return moved
 
 
 class _Coefficients(dist.Distribution):

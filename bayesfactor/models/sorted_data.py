@@ -106,7 +106,7 @@ def _without_components(values: np.ndarray, seen: np.ndarray, n_components: int)
         return values
     filled = values
     for _ in range(1 if seen.all() else GAP_ROUNDS):
-        components = np.linalg.eigh(filled @ filled.T)[1][:, -n_components:]
+        components = _components(filled, n_components)
         explained = components @ (components.T @ filled)
         for asset in np.flatnonzero(~seen.all(axis=0)):
             own = seen[:, asset]
@@ -114,3 +114,11 @@ def _without_components(values: np.ndarray, seen: np.ndarray, n_components: int)
             explained[:, asset] = components @ slopes
         filled = np.where(seen, values, explained)
     return np.where(seen, values - explained, 0.0)
+
+
+def _components(values: np.ndarray, count: int) -> np.ndarray:
+    """Orthonormal scores (time, component) of the principal components of values (time, asset)."""
+    n_time, n_assets = values.shape
+    if n_time <= n_assets:
+        return np.asarray(np.linalg.eigh(values @ values.T)[1][:, -count:])
+    return np.asarray(np.linalg.qr(values @ np.linalg.eigh(values.T @ values)[1][:, -count:])[0])

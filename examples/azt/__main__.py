@@ -30,13 +30,13 @@ FULL = (*(cell._replace(layers=layers) for layers in (2, 1) for cell in LOSSES),
 def main() -> None:
     """Run the study and write the folder."""
     parser = command.parser("azt", __doc__, out="azt")
-    parser.add_argument("--warmup", type=int, help="draws of NUTS thrown away, a chain; 100 if quick, else 250")
-    parser.add_argument("--draws", type=int, help="draws kept, alike")
+    parser.add_argument("--warmup", type=int, help="draws of NUTS thrown away, a chain; 150 if quick, else 250")
+    parser.add_argument("--draws", type=int, help="draws kept, a chain; 250 if quick, else 500")
     parser.add_argument("--chains", type=int, default=2)
     given = parser.parse_args()
     french = command.folder_of(parser, given)
-    usual = 100 if given.quick else 250
-    nuts = bf.NUTS(warmup=given.warmup or usual, draws=given.draws or usual, chains=given.chains)
+    warmup, draws = (150, 250) if given.quick else (250, 500)
+    nuts = bf.NUTS(warmup=given.warmup or warmup, draws=given.draws or draws, chains=given.chains)
     out = given.out / ("quick" if given.quick else "full")
     chosen = [] if given.only == "french" else [markets.embedded()]
     if french is not None:
