@@ -81,12 +81,13 @@ def forecast_calibration(
     -------
     Dataset over `level`, `time` (months with returns), `bin`, `aspect`:
 
-    - coverage (level): mean over months of the share of stocks inside; coverage_lower, coverage_upper its interval
-      (``share_interval``); coverage_by_month (level, time).
+    - coverage (level): mean over months of the share of stocks inside.
+    - coverage_lower, coverage_upper (level): its interval (``share_interval``).
+    - coverage_by_month (level, time).
     - pit_share (bin), pit_share_lower, pit_share_upper; pit_by_month (time, bin) shares, pit_mean (time).
     - deviation (aspect): mean of the moments above; deviation_se, deviation_p (two-sided; NaN under 24 months).
-    - crps (), crps_se, crps_by_month (time); interval_score (level), interval_score_se, interval_score_by_month:
-      decimal per period, smaller is better.
+    - crps (), crps_se, crps_by_month (time): decimal per period, smaller is better.
+    - interval_score (level), interval_score_se, interval_score_by_month: alike.
     - n_assets (time).
 
     Coordinates bin_lower, bin_upper (bin). attrs: verdict ("INCONCLUSIVE" under 24 calendar months; "not calibrated:
