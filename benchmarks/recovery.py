@@ -31,7 +31,7 @@ from bayesfactor.inference import fit_many  # noqa: E402
 PAGE = ROOT / "docs" / "recovery.md"
 ECONOMY = {"n_months": 120, "n_assets": 60, "n_characteristics": 4, "n_portfolios": 10}
 TRUE, PROB = 2, 0.9
-NUTS = bf.NUTS(warmup=250, draws=250, chains=2)
+NUTS = bf.NUTS(warmup=250, draws=500, chains=4)
 MODEL = bf.SortedFactorModel(TRUE, ())
 WIDE = replace(MODEL, alpha_sd=0.05)
 TOGETHER = 5  # economies in one program
