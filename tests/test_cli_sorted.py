@@ -338,7 +338,7 @@ def test_loadings_alphas_and_sharpe_ratios_need_no_data(folder: Path, fit: bf.Fi
     said = call("sharpe", folder / "two.nc", "--prob", "0.8", "--csv", csv)
     ratios = bf.sharpe_ratios(fit, prob=0.8)
     found = pd.read_csv(csv, index_col=0)
-    columns = ["mean", "lower", "upper", "prior_mean"]
+    columns = ["mean", "lower", "upper", "prior_mean", "prob_beyond_prior"]
     np.testing.assert_allclose(found[columns], ratios.loc[found.index, columns], rtol=1e-9)
     assert {f"{value:.2f}" for value in ratios[columns].values.ravel()} <= numbers(said.output)
     assert (found["status"] == fit.status).all()

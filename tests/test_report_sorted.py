@@ -40,6 +40,7 @@ def ratios(**attrs: object) -> pd.DataFrame:
             "lower": [0.5, 0.1, 0.03],
             "upper": [1.7, 0.8, 1.2],
             "prior_mean": [0.8, 0.4, 0.4],
+            "prob_beyond_prior": [0.71, 0.52, 0.68],
         },
         ["all", "benchmarks", "gain"],
     )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bayesfactor.errors import DataError
@@ -258,6 +259,20 @@ def _leg_return(leg: Array, returns: Array, observed: Array) -> tuple[Array, Arr
     kept = jnp.where(observed & ~lost, leg / jax.lax.stop_gradient(jnp.where(lost, 1.0, held)), 0.0)
     earned = jnp.sum(kept * returns) / jnp.where(lost, 1.0, jnp.sum(kept))
     return earned, jnp.where(lost, 1.0, jnp.sum(leg, where=~observed))
+
+
+def lost(moved: np.ndarray) -> np.ndarray:
+    """Months (month,) in which a leg is mostly of stocks without a return.
+
+    Parameters
+    ----------
+    moved : (draw, month, factor) share of the weight that moved, the larger leg.
+
+    Returns
+    -------
+    Where the leg that lost most has lost more than `LOST`, on average over draws: factors have no order.
+    """
+    return np.asarray(moved.max(axis=-1).mean(axis=0) > LOST)
 
 
 def effective_number(leg: Array) -> Array:

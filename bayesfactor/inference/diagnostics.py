@@ -68,9 +68,10 @@ def _diagnostics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """R-hat, bulk and tail ESS (element,) of values (chain, draw, element)."""
     values = np.where(np.isfinite(values), values, np.nan)  # ranks would hide an infinite draw
     axes = {"chain_axis": 0, "draw_axis": 1}
-    rhat = array_stats.rhat(values, **axes)
-    bulk = array_stats.ess(values, method="bulk", **axes)
-    return rhat, bulk, array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of chains that stand still, apart: R-hat is infinite
+        rhat = array_stats.rhat(values, **axes)
+        bulk = array_stats.ess(values, method="bulk", **axes)
+        return rhat, bulk, array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
 
 
 def finite(functions: xr.Dataset) -> Verdict:

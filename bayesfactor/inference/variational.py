@@ -350,6 +350,12 @@ def redrawn(
     data = jax.tree.map(jnp.asarray, data)
     one = jax.tree.map(lambda leaf: leaf[0], data) if many else data
     plan = plan_for(model, settings, one, streamed=stream is not None)
+    size = space.size_of(space.layout(program_of(model, settings, collapsed=plan.collapsed), one))
+    if guide["loc"].shape[-1] != size:
+        raise DataError(
+            f"the fit keeps a guide of {guide['loc'].shape[-1]:,} parameters, and its model's program has {size:,}: it "
+            "was made by another version. Fit it anew for fresh draws"
+        )
     programs = programs_for(model, settings, plan, many=many)
     _, draw_keys = _keys(rng_key, settings.restarts, many)
     parameters = {name: jnp.asarray(guide[name]) for name in PARAMETERS if name in guide}

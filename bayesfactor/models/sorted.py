@@ -140,15 +140,9 @@ class SortedFactorModel:
             one_of(name, getattr(self, name), ("constant", "network"))
         one_of("residual_covariance", self.residual_covariance, ("auto", "full", "factors", "by_asset", "common"))
         one_of("noise", self.noise, ("normal", "student_t", "laplace", "huber"))
-        if self.weights == "value":
-            one_of("size_in", self.size_in, ("level", "log"))
-        elif self.size_in is not None:
+        one_of("size_in", self.size_in, (None, "level", "log"))
+        if self.size_in is not None and self.weights != "value":
             raise DataError(f"size_in={self.size_in!r} is for weights='value' only: got weights={self.weights!r}")
-        if self.weights not in rank_weights.DIFFERENTIABLE and self.hidden:
-            raise DataError(
-                f"weights={self.weights!r} depend on order alone, and networks below them learn nothing: give "
-                "hidden=() with them, and a panel of one characteristic"
-            )
         scales = {name: getattr(self, name) for name in ("huber_delta", "alpha_sd", "loading_sd", "factor_sharpe")}
         wrong = {name: value for name, value in scales.items() if not 0 < value < math.inf}
         if wrong:
@@ -208,7 +202,10 @@ class SortedFactorModel:
 
     @property
     def integrates_betas(self) -> bool:
-        """Whether the program leaves out betas of stocks, linear in characteristics, to be drawn by `complete`."""
+        """Whether the program leaves out betas of stocks, linear in characteristics, to be drawn by `complete`.
+
+        Both kinds of betas must be functions, ``benchmark_loadings="network"``, also where there are no benchmarks.
+        """
         linear = self.loadings == self.benchmark_loadings == "network" and not self.loading_hidden
         return linear and not self.alpha and self.noise == "normal" and self.covariance == "common"
 
@@ -341,11 +338,11 @@ class SortedFactorModel:
         benchmarks = np.zeros((n_time, 0)) if arrays.benchmarks is None else np.asarray(arrays.benchmarks)
         if not np.isfinite(benchmarks).all():
             raise DataError("every benchmark must be known in every month that is fitted: give join_benchmark them all")
-        if self.weights not in rank_weights.DIFFERENTIABLE and n_characteristics > 1:
+        if self.weights not in rank_weights.DIFFERENTIABLE and (self.hidden or n_characteristics > 1):
             raise DataError(
-                f"weights={self.weights!r} depend on order alone, through which nothing can be learned: they are for "
-                f"one characteristic, and the panel has {n_characteristics}. Use 'exponential' or 'softmax', or a "
-                "panel with one (read_frame with exclude=)"
+                f"weights={self.weights!r} depend on order alone, through which nothing can be learned: they need "
+                f"hidden=() and one characteristic, and there are hidden={self.hidden} and {n_characteristics}. Use "
+                "'exponential' or 'softmax', or a panel with one (read_frame with exclude=)"
             )
         assets, slot = self._assets(arrays)
         priced = np.isfinite(assets)
@@ -365,8 +362,10 @@ class SortedFactorModel:
             whitened = regression.whitened(assets / scale, self.pricing_error_penalty)
         sums = None
         if self.integrates_betas:
-            returns = np.asarray(arrays.returns, float) / scale
-            sums = betas.stock_sums(arrays.characteristics, returns, arrays.observed, self.cross_section_penalty)
+            sd = np.r_[self.loading_sd, np.full(n_characteristics, self._slope_sd(n_characteristics))]
+            sums = betas.stock_sums(
+                arrays.characteristics, arrays.returns / scale, arrays.observed, sd, self.cross_section_penalty
+            )
         position = np.arange(n_time, dtype=np.int32)
         return SortedData(
             arrays.characteristics,
@@ -553,13 +552,13 @@ class SortedFactorModel:
         months = (data.characteristics, data.returns, data.in_universe, data.observed, data.size)
 
         moved = _share_moved(self, {name: value[::every] for name, value in flat.items()}, months)
-        lost = np.asarray(jnp.mean(moved, axis=0)) > rank_weights.LOST
+        lost = rank_weights.lost(np.asarray(moved))
         if not lost.any():
             return []
         told = first_three(f"{time:%Y-%m-%d}" for time in times[lost])
         return [
-            f"in {lost.sum()} of {len(times)} months more than {rank_weights.LOST:.0%} of a leg belonged to stocks "
-            f"without a return, and the others, or 0, stand for it: {told}"
+            f"more than {rank_weights.LOST:.0%} of a leg belonged to stocks without a return, and the others, or 0, "
+            f"stand for it, in {told}"
         ]
 
     # ------------------------------------------------------------------ test assets given everything
@@ -673,7 +672,6 @@ class SortedFactorModel:
             return betas.log_evidence(
                 every / data.residual_scale,
                 data.stock_sums,
-                jnp.asarray(self._beta_precision(data.characteristics.shape[-1], every.shape[1]), every.dtype),
                 params["residual_variance_base"][0],
                 self.cross_section_penalty,
             )
@@ -810,12 +808,6 @@ class SortedFactorModel:
         gain = networks.prior_gain(self.activation, len(self.loading_hidden)) if self.loading_hidden else 1.0
         return self.loading_sd / (gain * math.sqrt(n_features / 3.0))  # ranks in [-1, 1] have mean square 1/3
 
-    def _beta_precision(self, n_characteristics: int, n_factors: int) -> np.ndarray:
-        """Of the prior (coefficient,) of linear betas, as `beta_regression` numbers them."""
-        sd = np.full((n_factors, 1 + n_characteristics), self._slope_sd(n_characteristics))
-        sd[:, 0] = self.loading_sd
-        return sd.reshape(-1) ** -2.0
-
     def _sample_residual_factors(self, data: SortedData) -> Params:
         """Residual factors' loadings and unique variances, in typical residuals."""
         if self.covariance != "factors":
@@ -920,18 +912,12 @@ class SortedFactorModel:
         self, factors: np.ndarray, variance: np.ndarray, data: SortedData, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Levels and slopes of betas given factors (draw, month, factor), benchmarks last, and variance (draw, 1)."""
-        precision = self._beta_precision(data.characteristics.shape[-1], factors.shape[-1])
         sums = betas.StockSums(*(np.asarray(leaf, float) for leaf in data.stock_sums))
-        size = max(1, COMPLETED_AT_ONCE // len(precision) ** 2)
+        at_once = max(1, COMPLETED_AT_ONCE // (factors.shape[-1] * len(sums.basis)) ** 2)
+        scaled = factors / float(data.residual_scale)
         parts = [
-            betas.draw_betas(
-                rng,
-                factors[first : first + size] / float(data.residual_scale),
-                sums,
-                precision,
-                variance[first : first + size, 0],
-            )
-            for first in range(0, len(factors), size)
+            betas.draw_betas(rng, scaled[first : first + at_once], sums, variance[first : first + at_once, 0])
+            for first in range(0, len(factors), at_once)
         ]
         drawn = np.concatenate(parts)
         own = {"loading": drawn[:, : self.n_factors], "benchmark_loading": drawn[:, self.n_factors :]}
@@ -998,12 +984,12 @@ class SortedFactorModel:
 
 @partial(jax.jit, static_argnums=0)
 def _share_moved(model: SortedFactorModel, params: Params, months: tuple[Any, ...]) -> Array:
-    """Share (draw, month) of the leg that lost most, of its weight, to stocks without a return."""
+    """Share (draw, month, factor) of a leg's weight that belonged to stocks without a return, the larger leg."""
 
     def of_month(params: Params, month: tuple[Any, ...]) -> Array:
         z, returns, universe, observed, size = month
         legs = model.portfolio_weights(params, z, universe, size)
-        return jnp.max(jnp.stack(rank_weights.portfolio_returns(legs, returns, observed).share_moved))
+        return jnp.maximum(*rank_weights.portfolio_returns(legs, returns, observed).share_moved)
 
     def of_draw(params: Params) -> Array:
         return jax.lax.map(partial(of_month, params), months)

@@ -178,8 +178,9 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
     -------
     DataFrame by portfolio ("benchmarks", "all", "gain", and each factor alone): `mean`, `sd`, `lower`, `upper`;
     `prior_mean`, the mean under the prior; `prob_beyond_prior`, the probability that a draw of the posterior is above
-    one of the prior: one half when the data say nothing. Columns `bands` and `likelihood_kind` say so where bands are
-    uncalibrated, or a pseudo-likelihood's.
+    one of the prior: one half on average where the truth is as the prior has it. Deep factors alone are turned to have
+    earned a positive mean, and so is their prior, unless they were aligned to a reference. Columns `bands` and
+    `likelihood_kind` say so where bands are uncalibrated, or a pseudo-likelihood's.
     """
     check_prob(prob)
     require_sorted(fit)
@@ -200,8 +201,8 @@ def sharpe_ratios(fit: Fit, *, prob: float = 0.9) -> pd.DataFrame:
         {name: {k: float(v) for k, v in bands(value[None], prob).items()} for name, value in result.items()}
     ).T
     table = table.drop(columns="prob_positive")
-    prior = _prior_of_sharpe(len(names) - n_deep, n_deep)
-    # Deep factors aligned to each other are turned to earn a positive mean: under the prior a half-normal.
+    error = math.sqrt(periods / len(fit.train_times)) / fit.model.factor_sharpe
+    prior = _prior_of_sharpe(len(names) - n_deep, n_deep, error)
     prior |= dict.fromkeys(names[:n_deep], prior["alone" if _signs_are_given(fit) else "turned"])
     prior |= dict.fromkeys(names[n_deep:], prior["alone"])
     drawn = {name: fit.model.factor_sharpe * np.sort(prior[name][1]) for name in result}
@@ -372,19 +373,23 @@ def _squared_sharpe(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(mean * np.linalg.solve(covariance, mean[..., None])[..., 0], axis=-1))
 
 
-def _prior_of_sharpe(n_benchmarks: int, n_deep: int) -> dict[str, tuple[float, np.ndarray]]:
-    """Mean and draws of each kind of Sharpe ratio under the prior, in its sd: squared maxima are chi-squared."""
+def _prior_of_sharpe(n_benchmarks: int, n_deep: int, error: float) -> dict[str, tuple[float, np.ndarray]]:
+    """Mean and draws of each kind of Sharpe ratio under the prior, in its sd.
+
+    Squared maxima are chi-squared. A deep factor whose sign is free is turned to have earned a positive mean in the
+    months learned from, whose Sharpe ratio is the true one and a sampling `error` (in the same sd).
+    """
     rng = np.random.default_rng(0)
     base = np.sum(rng.standard_normal((n_benchmarks, PRIOR_DRAWS)) ** 2, axis=0)
     every = np.sqrt(base + np.sum(rng.standard_normal((n_deep, PRIOR_DRAWS)) ** 2, axis=0))
-    alone = rng.standard_normal(PRIOR_DRAWS)
+    alone, noise = rng.standard_normal((2, PRIOR_DRAWS))
     means = {"all": _mean_of_chi(n_benchmarks + n_deep), "benchmarks": _mean_of_chi(n_benchmarks)}
     return {
         "all": (means["all"], every),
         "benchmarks": (means["benchmarks"], np.sqrt(base)),
         "gain": (means["all"] - means["benchmarks"], every - np.sqrt(base)),
         "alone": (0.0, alone),
-        "turned": (_mean_of_chi(1), np.abs(alone)),
+        "turned": (_mean_of_chi(1) / math.sqrt(1.0 + error**2), alone * np.sign(alone + error * noise)),
     }
 
 

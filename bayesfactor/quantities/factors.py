@@ -89,8 +89,7 @@ def factors(
     returns, moved = over_draws(
         _networks_of(fit), one_draw, *rows, bytes_per_draw=_bytes(fit, rows[0].shape), memory_mib=memory_mib
     )
-    lost = (moved >= 1.0).any(axis=(0, 1)) | (moved.mean(axis=(0, 1)) > rank_weights.LOST)
-    if (late := np.asarray(lost.any(axis=-1))).any():
+    if (late := rank_weights.lost(np.asarray(moved).reshape(-1, *moved.shape[2:]))).any():
         months = first_three(str(month) for month in panel.times.values[kept][late].astype("datetime64[D]"))
         warnings.warn(
             f"more than {rank_weights.LOST:.0%} of a leg belonged to stocks without a return; what the others earned "

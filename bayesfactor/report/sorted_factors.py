@@ -189,6 +189,7 @@ def _sharpe_rows(table: pd.DataFrame) -> list[dict[str, str]]:
             "mean": f"{row['mean']:.2f}",
             "band": f"{row['lower']:.2f} to {row['upper']:.2f}",
             "prior": f"{row['prior_mean']:.2f}",
+            "beyond": f"{row['prob_beyond_prior']:.2f}",
         }
         for label, row in table.iterrows()
     ]

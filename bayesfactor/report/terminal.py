@@ -261,12 +261,15 @@ def print_alphas(console: Console, name: str, result: xr.Dataset, statement: pd.
 def print_sharpe_ratios(console: Console, name: str, ratios: pd.DataFrame) -> None:
     """Annual Sharpe ratios beside their prior."""
     band = f"{100 * ratios.attrs['prob']:g}% band"
-    table = _table(_labelled(f"{name}: Sharpe ratio, annual", ratios), ["of", "mean", band, "prior mean"])
+    table = _table(_labelled(f"{name}: Sharpe ratio, annual", ratios), ["of", "mean", band, "prior mean", "P(> prior)"])
     for label, row in ratios.iterrows():
         cells = f"{row['mean']:.2f}", f"{row['lower']:.2f} to {row['upper']:.2f}", f"{row['prior_mean']:.2f}"
-        table.add_row(Text(str(label)), *cells)
+        table.add_row(Text(str(label)), *cells, f"{row['prob_beyond_prior']:.2f}")
     console.print(table)
-    console.print("The largest ratio cannot fall when factors are added: read a gain against its prior mean.")
+    console.print(
+        "The largest ratio cannot fall when factors are added: read a gain against its prior. P(> prior) is near 0.5 "
+        "where the data say nothing."
+    )
 
 
 def print_holdings(console: Console, name: str, held: pd.DataFrame, when: str) -> None:

@@ -79,7 +79,8 @@ def linear_betas(
 ) -> np.ndarray:
     """One exact draw of betas (intercept and characteristics, factor), linear in characteristics, given the factors.
 
-    The regression of all returns on ``f_k [1, z]``, with the priors that a cell of one layer has.
+    The regression of all returns on ``f_k [1, z]``. Priors are as wide as those of a cell of one layer, but in
+    proportion to the sd of the residuals, where a cell's are in units of the typical one; no ``lambda_1``.
 
     Parameters
     ----------

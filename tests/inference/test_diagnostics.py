@@ -101,6 +101,12 @@ def test_functions_are_judged_by_their_worst_element():
     assert verdict(bad, None).status == "failed"
 
 
+def test_chains_that_stand_still_apart_fail_without_a_warning_of_numpy():
+    still = np.repeat([[1.0], [2.0]], 500, axis=1)
+    found = diagnose_functions(xr.Dataset({"still": (("chain", "draw"), still)}))
+    assert verdict(found, None).status == "failed"
+
+
 @pytest.mark.parametrize("fault", ["nan", "inf"])
 def test_draws_that_are_not_finite_fail(fault):
     values = np.random.default_rng(3).standard_normal((4, 500, 2))

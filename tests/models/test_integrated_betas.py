@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from numpyro import handlers
 from numpyro.infer.util import log_density
 from scipy import stats
 
 import bayesfactor as bf
 from bayesfactor.components import beta_regression
+from bayesfactor.inference import fit_many
 from bayesfactor.inference.streaming import cast
-from tests.fits import with_data
+from tests.fits import fitted, with_data
 
 PENALTIES = (0.0, 1.5)
 
@@ -135,11 +139,29 @@ def test_betas_are_drawn_from_their_exact_conditional(penalty):
     np.testing.assert_allclose(np.cov(drawn.T) / np.outer(sd, sd), covariance / np.outer(sd, sd), atol=0.04)
 
 
-def test_cost_does_not_depend_on_the_number_of_stocks_once_sums_are_known():
-    data = stocks(0.0).data(panel().arrays())
-    n_months, n_characteristics = data.returns.shape[0], data.characteristics.shape[-1]
-    assert data.stock_sums.gram.shape == (n_months, 1 + n_characteristics, 1 + n_characteristics)
-    assert data.batch(np.array([0, 4])).stock_sums is None
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_float32_is_enough_where_characteristics_coincide(penalty):
+    """The density's differences between near sets of factors, which is what a sampler goes by."""
+    rng = np.random.default_rng(4)
+    n_months, n_stocks = 120, 300
+    z = rng.uniform(-1, 1, (n_months, n_stocks, 6))
+    z[..., 4], z[..., 5] = z[..., 0], z[..., 1] + 0.01 * rng.normal(size=z.shape[:2])
+    factors, moved = rng.normal(size=(2, n_months, 3))
+    seen = rng.random(z.shape[:2]) < 0.9
+    returns = np.einsum("tf,tnf->tn", factors, z[..., :3]) + rng.normal(size=z.shape[:2])
+    sums = beta_regression.stock_sums(z, returns, seen, np.r_[1.0, np.full(6, 0.7)], penalty)
+
+    def density(step: float, dtype: type) -> float:
+        cast = [jnp.asarray(leaf, dtype) for leaf in (factors + step * moved, *sums)]
+        own = beta_regression.StockSums(*cast[1:])
+        return float(beta_regression.log_evidence(cast[0], own, jnp.asarray(1.0, dtype), penalty))
+
+    error = [density(step, jnp.float32) - density(step, jnp.float64) for step in np.linspace(0, 0.02, 12)]
+    assert np.std(error) < 0.05
+
+
+def test_minibatches_of_months_have_no_sums_of_all_months():
+    assert stocks(0.0).data(panel().arrays()).batch(np.array([0, 4])).stock_sums is None
 
 
 def test_an_empty_month_says_nothing():
@@ -147,14 +169,13 @@ def test_an_empty_month_says_nothing():
     z, r = rng.normal(size=(4, 6, 2)), rng.normal(size=(4, 6))
     seen = rng.random((4, 6)) < 0.7
     seen[2] = False
-    factors, precision = rng.normal(size=(4, 1)), np.ones(3)
+    factors = rng.normal(size=(4, 1))
     kept = [0, 1, 3]
     some, all_of = (
         float(
             beta_regression.log_evidence(
                 jnp.asarray(factors[months]),
-                beta_regression.stock_sums(z[months], r[months], seen[months], 2.0),
-                jnp.asarray(precision),
+                beta_regression.stock_sums(z[months], r[months], seen[months], np.ones(3), 2.0),
                 jnp.asarray(0.8),
                 2.0,
             )
@@ -177,11 +198,46 @@ def test_other_betas_stay_in_the_program(change):
     assert not bf.SortedFactorModel(**settings | change).integrates_betas
 
 
-def test_a_fit_has_the_betas_that_its_program_left_out():
-    model = stocks(0.0)
-    with pytest.warns(bf.errors.ConvergenceWarning):
-        fit = bf.fit(model, panel(), bf.NUTS(warmup=20, draws=20, chains=2, max_tree_depth=4), seed=1, progress=False)
+FEW = bf.NUTS(warmup=20, draws=20, chains=2, max_tree_depth=4)
+
+
+@pytest.mark.parametrize("inference", [FEW, bf.SVI(guide="normal", steps=100, restarts=2, draws=20, batch=4)], ids=repr)
+def test_a_fit_has_the_betas_that_its_program_left_out(inference):
+    fit = fitted(stocks(0.0), panel(), inference)
     posterior = fit.tree["posterior"]
     assert posterior["loading_map"].shape == (2, 20, 2, 2)
     assert posterior["benchmark_loading_level"].shape == (2, 20, 1)
     assert fit.likelihood_kind == "pseudo-likelihood"
+
+
+def test_fits_side_by_side_have_the_betas_of_their_own_panels():
+    model, later = stocks(0.0), with_data(panel(), returns=-panel().data["returns"].values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bf.errors.ConvergenceWarning)
+        together = fit_many(model, [panel(), later], FEW, seeds=[1, 2])
+    for fit, own, seed in zip(together, (panel(), later), (1, 2), strict=True):
+        alone = fitted(model, own, FEW, seed=seed)
+        assert fit.tree["posterior"]["loading_level"].shape == alone.tree["posterior"]["loading_level"].shape
+        # The first draws are the same but for rounding.
+        np.testing.assert_allclose(
+            fit.tree["posterior"]["residual_sd"][:, 0], alone.tree["posterior"]["residual_sd"][:, 0], rtol=0.3
+        )
+
+
+def test_a_panel_without_benchmarks_has_betas_of_deep_factors_alone():
+    bare = panel().data.drop_vars(["benchmark_returns", "benchmark"], errors="ignore")
+    alone = bf.Panel(bare, panel().frequency, panel().preparation)
+    fit = fitted(stocks(0.0), alone, FEW)
+    assert "benchmark_loading_level" not in fit.tree["posterior"]
+    assert fit.tree["posterior"]["loading_level"].shape == (2, 20, 2)
+
+
+def test_a_guide_of_another_version_is_refused():
+    fit = fitted(stocks(0.0), panel(), bf.SVI(guide="normal", steps=100, restarts=2, draws=20, polish=0))
+    tree = fit.tree.copy()
+    guide = tree["guide"].to_dataset() if "guide" in tree else None
+    assert guide is not None, list(tree)
+    longer = guide.pad(parameter=(0, 3), constant_values=0.0)
+    tree["guide"] = xr.DataTree(longer)
+    with pytest.raises(bf.errors.DataError, match="it was made by another version"):
+        bf.redraw(replace(fit, tree=tree), panel())

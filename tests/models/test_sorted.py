@@ -472,8 +472,7 @@ def test_the_typical_residual_is_what_benchmarks_and_common_factors_leave():
         ({"hidden": "8"}, "hidden must be a tuple of whole numbers"),
         ({"loading_hidden": (0,)}, r"at least one unit: got loading_hidden=\(0,\)"),
         ({"weights": "rank"}, "weights must be one of 'softmax'"),
-        ({"weights": "equal", "hidden": (3,)}, r"networks below them learn nothing: give hidden=\(\)"),
-        ({"weights": "value", "hidden": ()}, "size_in must be one of 'level', 'log': got None"),
+        ({"weights": "value", "size_in": "billions"}, "size_in must be one of None, 'level', 'log': got 'billions'"),
         ({"size_in": "log"}, "size_in='log' is for weights='value' only"),
         ({"test_assets": "funds"}, "test_assets must be one of 'portfolios', 'stocks'"),
         ({"alpha_sd": 0.0}, "positive and finite: got {'alpha_sd': 0.0}"),
@@ -509,8 +508,12 @@ def test_panels_that_do_not_suit_are_refused():
         model.data(panel.sel(time=panel.times[:20]).arrays())
     with pytest.raises(DataError, match="needs sizes"):
         by_value(size_in="level").data(one_characteristic(panel)._replace(size=None))
-    with pytest.raises(DataError, match=r"weights='equal' depend on order alone.* and the panel has 2"):
-        bf.SortedFactorModel(n_factors=1, hidden=(), weights="equal").data(panel.arrays())
+    for hidden in ((), (3,)):
+        with pytest.raises(DataError, match=r"weights='equal' depend on order alone.* there are hidden=.* and 2\. Use"):
+            bf.SortedFactorModel(n_factors=1, hidden=hidden, weights="equal").data(panel.arrays())
+    sized = one_characteristic(panel)._replace(size=np.ones(panel.arrays().returns.shape))
+    with pytest.raises(bf.errors.UnitsError, match="value weights must know what `size` holds"):
+        by_value().data(sized)
     with pytest.raises(DataError, match="three observed stocks or more to be sorted: not so in 2000-02-29"):
         model.check(np.array([2, 5]), 2, panel.times[:2])
     with pytest.raises(DataError, match=r"linear, and 3 of 2 characteristics cannot differ"):
