@@ -15,7 +15,8 @@ from . import markets, study
 
 # NUTS, not SVI: residual factors (few months) have no sign or order and networks have several modes, which a guide
 # cannot follow; its k-hat says so.
-NUTS = bf.NUTS(warmup=250, draws=500, chains=4)
+# Linear sorts need some ten steps a draw; networks take all that they are given.
+NUTS = bf.NUTS(warmup=250, draws=500, chains=4, max_tree_depth=7)
 QUICK = {
     "embedded": study.Protocol((1, 2), (1, 2), (1.0,), False, NUTS),
     "french": study.Protocol((1,), (1, 2), (1.0,), False, NUTS),
