@@ -2,9 +2,9 @@
 
     python -m benchmarks.recovery [--economies 40]
 
-A table goes to docs/recovery.md. Two kinds of economies, residuals correlated in both: with alphas drawn as the prior
-has them (factors, loadings and alphas against the truth; average residuals beside), and with none (the joint statement
-of no alpha, whose prior is wide there, against the exact F of the true factors).
+A table goes to docs/recovery.md. Two kinds of economies, residuals correlated in both: with alphas of the prior's sd
+(factors, loadings and alphas against the truth; average residuals beside), and with none (the joint statement of no
+alpha, whose prior is wide there, against the exact F of the true factors).
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def page(rows: list[dict[str, Any]], told: str, joint: tuple[np.ndarray, np.ndar
         f"between all residuals; `SortedFactorModel({TRUE}, ())` with a full residual covariance, by `{NUTS!r}`. "
         "Sorts, factors, loadings and alphas are all learned, and brought into the order and signs of the true factors "
         "(a signed permutation, no rotation).",
-        f"## Against the truth\n\n{len(rows)} economies with alphas drawn from the prior, sd 0.2% a month ({told}). "
-        f"Correlation of the posterior mean of a factor with the true one, the worse of the two: at least "
+        f"## Against the truth\n\n{len(rows)} economies with independent alphas, sd 0.2% a month as in the prior "
+        f"({told}). Correlation of the posterior mean of a factor with the true one, the worse of the two: at least "
         f"{correlation.min():.4f}, median {np.median(correlation):.4f}.",
         table([f"{PROB:.0%} bands of", "hold the truth", "standard error", "median width"], cells),
         "The standard error is of the spread between economies. Average residuals are those of the paper: the same "
