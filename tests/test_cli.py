@@ -481,7 +481,7 @@ def test_what_a_walk_cannot_be_is_refused_before_the_work(folder: Path, tmp_path
     assert not (tmp_path / "walk").exists()
     call("walk-forward", "zero", data, *READ, "--train", "10", *store)
     other = call("walk-forward", "ols", data, *READ, "--train", "10", *store, code=2)
-    assert "must be the store of the same walk" in other.output
+    assert "must be the store of the same walk" in " ".join(other.output.split())  # a long path breaks lines
     mixed = call("compare", tmp_path / "walk", folder / "linear.nc", code=2)
     assert "not compared with each other" in mixed.output
     call("compare", folder / "linear.nc", folder / "deep.nc", code=2)
