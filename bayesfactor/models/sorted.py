@@ -69,8 +69,8 @@ class SortedFactorModel:
         ``panel.sorts`` leaves the stock out: the two agree where none is missing.
     size_in : for "value", what the panel's `size` holds: "level" (market value, in any unit) or "log".
     test_assets : what is priced: "portfolios", those of ``panel.join_portfolios``, or "stocks", the panel's own.
-        Stocks on both sides are not a density of their returns: the fit says "pseudo-likelihood" and is refused by
-        comparisons of densities.
+        Stocks on both sides are not a density of their returns: the fit says "pseudo-likelihood", is refused by
+        comparisons of densities, and its bands are far too narrow (docs/pseudo_likelihood.md).
     loadings, benchmark_loadings : "constant" for each test asset, or "network": functions of the stock's
         characteristics (AZT, eq. 1; stocks only).
     loading_hidden : widths of the hidden layers of those.
