@@ -550,7 +550,6 @@ class SortedFactorModel:
         flat = {name: posterior[name].reshape(-1, *posterior[name].shape[2:]) for name in names}
         every = max(1, len(flat["sort_weight"]) // LOOKED_AT)
         months = (data.characteristics, data.returns, data.in_universe, data.observed, data.size)
-
         moved = _share_moved(self, {name: value[::every] for name, value in flat.items()}, months)
         lost = rank_weights.lost(np.asarray(moved))
         if not lost.any():

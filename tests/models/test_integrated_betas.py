@@ -215,6 +215,8 @@ def test_fits_side_by_side_have_the_betas_of_their_own_panels():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bf.errors.ConvergenceWarning)
         together = fit_many(model, [panel(), later], FEW, seeds=[1, 2])
+    level = [float(fit.tree["posterior"]["benchmark_loading_level"].mean()) for fit in together]
+    assert level[0] > 0 > level[1]  # the second panel's returns are turned round, its market is not
     for fit, own, seed in zip(together, (panel(), later), (1, 2), strict=True):
         alone = fitted(model, own, FEW, seed=seed)
         assert fit.tree["posterior"]["loading_level"].shape == alone.tree["posterior"]["loading_level"].shape
